@@ -1,0 +1,50 @@
+# The two commands of the README are `make demo` and `make test`; the others are for those who change mxhw.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+OUT    ?= build/demo
+# One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: help demo test test-full lint format bench bench-formats bench-demo clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dashboard]'
+	touch $@
+
+install: $(BIN)/.installed  ## make .venv and install mxhw with the tested versions
+
+demo: $(BIN)/.installed  ## search, emit, co-simulate and report on the shipped model (under 5 minutes)
+	$(BIN)/mxhw codesign examples/demo.toml --out $(OUT)
+
+test: $(BIN)/.installed  ## the quick tests
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
+
+test-full: $(BIN)/.installed  ## all tests
+	$(PYTEST) -n 2 --dist worksteal
+
+lint: $(BIN)/.installed  ## style, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	cd bench && ../$(BIN)/mypy -p mxhw --config-file ../pyproject.toml
+
+format: $(BIN)/.installed  ## let ruff lay the code out
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-formats bench-demo  ## every figure that the README states
+
+bench-formats: $(BIN)/.installed  ## speed of the formats against a memory copy
+	$(BIN)/python bench/formats.py
+
+bench-demo: $(BIN)/.installed  ## evaluation and co-simulation speed on the shipped model
+	$(BIN)/python bench/demo.py
+
+clean:  ## remove what was built
+	rm -rf build .venv *.egg-info
