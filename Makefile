@@ -23,16 +23,17 @@ demo: $(BIN)/.installed  ## search, emit, co-simulate and report on the shipped 
 	$(BIN)/mxhw codesign examples/demo.toml --out $(OUT)
 
 test: $(BIN)/.installed  ## the quick tests
-	$(PYTEST) -n 2 --dist worksteal -m "not slow"
+	$(PYTEST) -n 2 --dist loadgroup -m "not slow"
 
 test-full: $(BIN)/.installed  ## all tests
-	$(PYTEST) -n 2 --dist worksteal
+	$(PYTEST) -n 2 --dist loadgroup
 
 lint: $(BIN)/.installed  ## style, types, import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
-	cd bench && ../$(BIN)/mypy -p mxhw --config-file ../pyproject.toml
+	$(BIN)/python tests/assembled.py build/assembled
+	cp pyproject.toml build/assembled
+	cd build/assembled && PYTHONPATH=. $(abspath $(BIN))/lint-imports --no-cache && $(abspath $(BIN))/mypy -p mxhw
 
 format: $(BIN)/.installed  ## let ruff lay the code out
 	$(BIN)/ruff check --fix .

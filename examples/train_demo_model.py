@@ -110,7 +110,9 @@ def bits_per_byte(model: LlamaForCausalLM, windows: torch.Tensor) -> float:
     total, count = 0.0, 0
     for batch in windows.split(16):
         logits = model(batch, use_cache=False).logits.float()
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, 256), batch[:, 1:].reshape(-1), reduction="sum")
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].reshape(-1, 256), batch[:, 1:].reshape(-1), reduction="sum"
+        )
         total, count = total + loss.item(), count + batch[:, 1:].numel()
     model.train()
     return total / count / math.log(2)
@@ -150,7 +152,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate (default: 0.003)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compile", action="store_true", help="compile the model first: a quarter faster, needs a C++ compiler")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the model first: a quarter faster, needs a C++ compiler"
+    )
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
@@ -168,8 +172,14 @@ def main() -> None:
 
     steppers = optimizers(model, args.rate)
     forward = torch.compile(model) if args.compile else model
-    log: dict[str, object] = {"python": platform.python_version(), "torch": torch.__version__, "training_bytes": len(training),
-                              "parameters": parameters, "arguments": {k: str(v) for k, v in vars(args).items()}, "points": []}
+    log: dict[str, object] = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "training_bytes": len(training),
+        "parameters": parameters,
+        "arguments": {k: str(v) for k, v in vars(args).items()},
+        "points": [],
+    }
     points: list[dict[str, float]] = log["points"]  # type: ignore[assignment]
     start = shown = saved = time.monotonic()
     step, mean = 0, 0.0
@@ -193,9 +203,13 @@ def main() -> None:
         now = time.monotonic()
         if now - shown > 60:
             shown = now
-            point = {"seconds": round(now - start), "step": step, "bytes": step * args.batch * args.context,
-                     "train_bits_per_byte": round(mean / math.log(2), 4),
-                     "heldout_bits_per_byte": round(bits_per_byte(model, tokens_of(held_out, args.context)[::4]), 4)}
+            point = {
+                "seconds": round(now - start),
+                "step": step,
+                "bytes": step * args.batch * args.context,
+                "train_bits_per_byte": round(mean / math.log(2), 4),
+                "heldout_bits_per_byte": round(bits_per_byte(model, tokens_of(held_out, args.context)[::4]), 4),
+            }
             points.append(point)
             print(point, flush=True)
         if now - saved > 600:

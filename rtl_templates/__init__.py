@@ -1,0 +1,14 @@
+"""Hardware templates in Amaranth: decoders, processing elements, memories and the GEMM units made of them."""
+
+from mxhw.rtl_templates.emission import component_verilog, gemm_verilog, verilog_library
+from mxhw.rtl_templates.gemm import BitModGemm, DialectGemm, GemmShape, GemmUnit
+
+__all__ = [
+    "BitModGemm",
+    "DialectGemm",
+    "GemmShape",
+    "GemmUnit",
+    "component_verilog",
+    "gemm_verilog",
+    "verilog_library",
+]

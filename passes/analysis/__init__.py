@@ -1,0 +1,27 @@
+"""Analyses: statistics of every site, sensitivity, quality on text, hardware cost, the ledger of bits."""
+
+from mxhw.passes.analysis.calibrate import Calibrate, CalibrateConfig
+from mxhw.passes.analysis.evaluate import Evaluation, evaluate
+from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
+from mxhw.passes.analysis.ledger import Ledger, ledger
+from mxhw.passes.analysis.quality import Quality, QualityEvaluator
+from mxhw.passes.analysis.sensitivity import Sensitivity, SensitivityConfig, sensitivities
+from mxhw.passes.analysis.units import UnitFactory, gemm_unit
+
+__all__ = [
+    "Calibrate",
+    "CalibrateConfig",
+    "Evaluation",
+    "HardwareReport",
+    "Ledger",
+    "Quality",
+    "QualityEvaluator",
+    "Sensitivity",
+    "SensitivityConfig",
+    "UnitFactory",
+    "evaluate",
+    "evaluate_hardware",
+    "gemm_unit",
+    "ledger",
+    "sensitivities",
+]

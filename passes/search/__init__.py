@@ -1,0 +1,32 @@
+"""Search over formats, arrays and budget shares: the space, samplers, the study file, the front and the choice."""
+
+from mxhw.passes.search.choose import Choice, choose
+from mxhw.passes.search.front import hypervolume, pareto_front
+from mxhw.passes.search.objective import OBJECTIVES, HardwareObjective, Outcome, Problem, QualityMeasure
+from mxhw.passes.search.record import TrialRecord
+from mxhw.passes.search.samplers import SAMPLERS, SamplerName
+from mxhw.passes.search.search import SearchConfig, SearchResult, search
+from mxhw.passes.search.seeds import seed_designs
+from mxhw.passes.search.space import Design, SearchSpace, SpaceConfig
+
+__all__ = [
+    "OBJECTIVES",
+    "SAMPLERS",
+    "Choice",
+    "Design",
+    "HardwareObjective",
+    "Outcome",
+    "Problem",
+    "QualityMeasure",
+    "SamplerName",
+    "SearchConfig",
+    "SearchResult",
+    "SearchSpace",
+    "SpaceConfig",
+    "TrialRecord",
+    "choose",
+    "hypervolume",
+    "pareto_front",
+    "search",
+    "seed_designs",
+]

@@ -1,0 +1,65 @@
+"""Which GEMM unit computes which pair of formats, and as what."""
+
+from typing import Literal
+
+from mxhw.arithmetic.terms import terms
+from mxhw.errors import InputError
+from mxhw.formats import BitModFormat, DialectFormat, Format, IntegerFormat, parse_format
+
+__all__ = ["SCALE_BITS", "Unit", "supports", "unit_for", "weight_type"]
+
+Unit = Literal["bitmod", "dialect"]
+
+SCALE_BITS = 8
+_LANES = 4
+
+
+def supports(x_format: Format | str, w_format: Format | str) -> Unit | None:
+    """Return the unit that computes ``x · wᵀ`` of these formats exactly, or None if there is none.
+
+    The BitMoD unit takes integer activations with one power-of-two scale per row, and weights whose scales are one per
+    row or unsigned 8-bit multipliers per group; the DialectFP4 unit takes two DialectFP4 operands of one block size.
+    """
+    x, w = _format(x_format), _format(w_format)
+    if isinstance(x, DialectFormat) and isinstance(w, DialectFormat):
+        return "dialect" if x.block == w.block else None
+    is_activation = isinstance(x, IntegerFormat) and x.scale_dtype == "e8m0" and x.group is None
+    return "bitmod" if is_activation and _is_serial_weight(w) else None
+
+
+def unit_for(x_format: Format | str, w_format: Format | str) -> Unit:
+    """Return the unit of a pair of formats; InputError that names both if there is none."""
+    unit = supports(x_format, w_format)
+    if unit is None:
+        raise InputError(
+            f"no hardware unit multiplies {_format(x_format)} inputs by {_format(w_format)} weights; the units take "
+            "int8-e8m0 with int8, int8-e8m0, int6, int4-g128-s8, bitmod3 or bitmod4, and dialect4 with dialect4 of one block size"
+        )
+    return unit
+
+
+def weight_type(w_format: Format | str) -> str:
+    """Return the bit-serial weight type ("int8", "fp4", …) of a weight format; InputError if it has none."""
+    w = _format(w_format)
+    if isinstance(w, IntegerFormat) and not w.asymmetric:
+        return f"int{w.width}"
+    if isinstance(w, BitModFormat):
+        return f"fp{w.width}"
+    raise InputError(
+        f"the bit-serial unit has no weight type for {w}; it takes symmetric int2..int8, bitmod3 and bitmod4"
+    )
+
+
+def _is_serial_weight(w: Format) -> bool:
+    """Whether scales are one per row, or 8-bit multipliers of groups that last at least 8 cycles on four lanes."""
+    if isinstance(w, BitModFormat):
+        return w.scale_dtype == "s8"
+    if not isinstance(w, IntegerFormat) or w.asymmetric:
+        return False
+    if w.group is None:
+        return w.scale_dtype != "s8"
+    return w.scale_dtype == "s8" and w.group % _LANES == 0 and w.group // _LANES * terms(weight_type(w)) >= SCALE_BITS
+
+
+def _format(fmt: Format | str) -> Format:
+    return parse_format(fmt) if isinstance(fmt, str) else fmt

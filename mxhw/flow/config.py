@@ -1,0 +1,157 @@
+"""The configuration of a co-design run: one TOML file, checked key by key.
+
+An unknown key is an error that suggests the nearest known one; relative paths are taken from the file's folder. The
+effective configuration (every default filled in) is written beside the results and reproduces them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from mxhw.errors import InputError, nearest
+
+__all__ = ["Config", "DataConfig", "EmitConfig", "PlatformConfig", "SearchConfig", "load_config", "write_config"]
+
+Objective = Literal["cycles", "area", "energy", "edp", "bits"]
+Family = Literal["bitmod", "dialect"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Texts: each the path of a text file (or a .npy file of token ids), or the name of one that came with the model."""
+
+    calibration: str = Field("calibration", description="held-in text for statistics")
+    search: str = Field("search", description="text that designs are searched on")
+    test: str = Field("heldout", description="text that results are stated on; neither trained nor searched on")
+    context: int = Field(512, ge=8, description="tokens a window")
+    calibration_windows: int = Field(8, ge=1)
+    search_windows: int = Field(8, ge=1)
+    test_windows: int = Field(0, ge=0, description="0: all of the text")
+
+
+class PlatformConfig(_Section):
+    """Hardware. ``name`` is a known platform or the path of a platform file."""
+
+    name: str = "asap7"
+    budget: dict[str, float] = Field(
+        {}, description="resources that replace the platform's own: area in µm², or lut, dsp, bram"
+    )
+    sequence: int = Field(512, ge=1, description="tokens of the prefill that cycles and energy are counted for")
+
+
+class SearchConfig(_Section):
+    """What is searched, and how the design is chosen."""
+
+    trials: int = Field(40, ge=1)
+    objective: Objective = "cycles"
+    families: tuple[Family, ...] = Field(("bitmod", "dialect"), min_length=1)
+    bitmod_weights: tuple[str, ...] = Field(("bitmod4", "bitmod3", "int6-g128-s8"), min_length=1)
+    dialect_weights: tuple[str, ...] = Field(("dialect4",), min_length=1)
+    bitmod_inputs: str = "int8-e8m0"
+    dialect_inputs: str = "dialect4-online"
+    bitmod_attention: tuple[str, ...] = Field(("int8-e8m0",), min_length=1)
+    dialect_attention: tuple[str, ...] = Field(("int8-e8m0", "dialect4-online"), min_length=1)
+    rows: tuple[int, ...] = Field((4, 8, 16), min_length=1, description="tokens in parallel, per array")
+    shares: tuple[float, ...] = Field((1.0,), min_length=1, description="shares of the budget that a design may use")
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    quality: Literal["kl", "perplexity"] = "kl"
+    max_perplexity_increase: float = Field(0.02, gt=0, description="what the chosen design may lose, as a ratio")
+
+    @field_validator("rows")
+    @classmethod
+    def _rows_positive(cls, rows: tuple[int, ...]) -> tuple[int, ...]:
+        if any(row < 1 for row in rows):
+            raise ValueError("every entry must be at least 1")
+        return rows
+
+
+class EmitConfig(_Section):
+    """Which layers become RTL and are simulated."""
+
+    layers: int = Field(2, ge=1, description="layers a design that are emitted and simulated")
+    tokens: int = Field(32, ge=1, description="captured activation rows that are driven through each layer")
+    stall: float = Field(0.2, ge=0, lt=0.9, description="probability of a stall a cycle, on each port")
+
+
+class Config(_Section):
+    """The whole run."""
+
+    model: str = "demo"
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    platform: PlatformConfig = PlatformConfig()
+    search: SearchConfig = SearchConfig()
+    emit: EmitConfig = EmitConfig()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a TOML file.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, is not TOML, or has an unknown key or a value that is not allowed.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"config {str(path)!r} does not exist; give a TOML file such as examples/demo.toml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"config {str(path)!r} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"config {str(path)!r} is not TOML: {error}") from None
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"config {str(path)!r}: {_explain(error, raw)}") from None
+    return _resolved(config, path.parent)
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Write the effective configuration as TOML."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(tomli_w.dumps(config.model_dump(exclude_none=True)), encoding="utf-8")
+    beside.replace(path)
+
+
+def _resolved(config: Config, folder: Path) -> Config:
+    """Make relative paths of files that exist beside the config absolute."""
+
+    def absolute(value: str) -> str:
+        return str((folder / value).resolve()) if (folder / value).exists() else value
+
+    data = config.data.model_copy(
+        update={name: absolute(getattr(config.data, name)) for name in ("calibration", "search", "test")}
+    )
+    platform = config.platform.model_copy(update={"name": absolute(config.platform.name)})
+    return config.model_copy(update={"model": absolute(config.model), "data": data, "platform": platform})
+
+
+def _explain(error: ValidationError, raw: dict[str, Any]) -> str:
+    """Say the first fault in one line."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = list(_section(fault["loc"][:-1]).model_fields)
+        name = str(fault["loc"][-1])
+        return f"unknown key {where!r}{nearest(name, known)} (known here: {', '.join(known)})"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where} = {fault['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _section(path: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model class that the keys of ``path`` lead to."""
+    section: type[BaseModel] = Config
+    for part in path:
+        annotation = section.model_fields[str(part)].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return section

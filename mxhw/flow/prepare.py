@@ -1,0 +1,93 @@
+"""Everything that a run needs before it writes anything: tools, model, texts, platform and search space, all checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mxhw.errors import MissingToolError
+from mxhw.flow.config import Config
+from mxhw.hardware import Platform, load_platform
+from mxhw.ir import Graph
+from mxhw.models import LoadedModel, capture, load_model, read_ids, windows
+from mxhw.passes.search import SearchSpace, SpaceConfig
+from mxhw.progress import Progress
+from mxhw.sim import toolchain
+
+__all__ = ["Prepared", "prepare", "require_tools"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked start.
+
+    Attributes
+    ----------
+    graph : Graph
+        The float graph.
+    calibration, search, test : int64 tensors [windows, context]
+    bytes_per_token : float
+        Of the test text; 1.0 for byte models.
+    """
+
+    config: Config
+    loaded: LoadedModel
+    graph: Graph
+    platform: Platform
+    space: SearchSpace
+    calibration: Tensor
+    search: Tensor
+    test: Tensor
+    bytes_per_token: float | None
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model."""
+        return sum(parameter.numel() for parameter in self.loaded.model.parameters())
+
+
+def require_tools() -> None:
+    """Raise a MissingToolError for the first program that simulation needs and that is not here."""
+    for tool in toolchain.check():
+        if not tool.found:
+            raise MissingToolError(f"{tool.name} is needed for {tool.needed_for} and is not here; {tool.install_hint}")
+
+
+def prepare(config: Config, progress: Progress, *, simulate: bool = True) -> Prepared:
+    """Load and check everything that the config names.
+
+    Raises
+    ------
+    InputError
+        If anything that the config names is absent, damaged or does not fit together.
+    """
+    if simulate:
+        require_tools()
+    platform = load_platform(config.platform.name)
+    if config.platform.budget:
+        platform = platform.with_budget(**config.platform.budget)
+    names = SpaceConfig.__dataclass_fields__.keys()
+    space = SpaceConfig(**{name: getattr(config.search, name) for name in names})
+    with progress.task("capture", 2) as task:
+        loaded = load_model(config.model)
+        data = config.data
+        calibration = windows(read_ids(data.calibration, loaded), data.context, data.calibration_windows)
+        search = windows(read_ids(data.search, loaded), data.context, data.search_windows)
+        test = windows(read_ids(data.test, loaded), data.context, data.test_windows)
+        task.advance()
+        graph = capture(loaded, batch=1, sequence=data.context)
+        task.note(f"{len(graph.nodes)} operations, {len(graph.gemms)} matrix products")
+        task.advance()
+    byte_model = int(loaded.model.config.vocab_size) == 256
+    return Prepared(
+        config,
+        loaded,
+        graph,
+        platform,
+        SearchSpace(graph, space),
+        calibration,
+        search,
+        test,
+        1.0 if byte_model else None,
+    )

@@ -1,0 +1,120 @@
+"""Bit-packing: the stored fields of a tensor as bytes, and rows of values as words of a memory image.
+
+Fields follow one another in the order of ``format.fields``, each little-endian and bit-packed in row-major order, and
+each padded with zero bits to a whole byte: the length in bytes is the sum of ceil(bits / 8) over the fields.
+"""
+
+import numpy as np
+import torch
+
+from mxhw.errors import InputError
+from mxhw.formats.base import Encoded, Format
+from mxhw.formats.layout import BlockLayout
+
+__all__ = ["pack", "pack_words", "unpack"]
+
+_UNSIGNED = ((8, np.uint8), (16, np.uint16), (32, np.uint32), (64, np.uint64))
+# Elements at a time: bits are one byte each on the way.
+_CHUNK = 1 << 18
+
+
+def pack(format: Format, encoded: Encoded) -> bytes:
+    """The bytes of ``encoded``: every stored field of ``format``, one after the other."""
+    stored = format.stored(encoded)
+    return b"".join(_pack_bits(stored[field.name].cpu().numpy().ravel(), field.bits) for field in format.fields)
+
+
+def unpack(
+    format: Format,
+    data: bytes,
+    shape: tuple[int, ...] | torch.Size,
+    axis: int = -1,
+    dtype: torch.dtype = torch.float32,
+) -> Encoded:
+    """Invert :func:`pack` for a tensor of ``shape`` and ``dtype`` that was encoded along ``axis``.
+
+    Raises
+    ------
+    InputError
+        If ``data`` has not the length that the format and shape ask for.
+    """
+    layout = BlockLayout.of(torch.Size(shape), axis % len(shape), format.block)
+    lead = tuple(layout.lead)
+    shapes = {
+        "element": (*lead, layout.blocks, layout.block),
+        "block": (*lead, layout.blocks),
+        "row": lead,
+        "tensor": (),
+    }
+    lengths = [-(-field.bits * layout.count(field.per) // 8) for field in format.fields]
+    if len(data) != sum(lengths):
+        raise InputError(f"{format.name}: {tuple(shape)} takes {sum(lengths)} bytes, not {len(data)}")
+    stored, at = {}, 0
+    for field, length in zip(format.fields, lengths, strict=True):
+        values = _unpack_bits(data[at : at + length], field.bits, layout.count(field.per))
+        stored[field.name] = torch.from_numpy(values).view(shapes[field.per])
+        at += length
+    return format.from_stored(stored, torch.Size(shape), axis, dtype)
+
+
+def pack_words(values: np.ndarray, bits: int) -> list[str]:
+    """Memory words as hexadecimal strings for ``$readmemh``, one per row of ``values``.
+
+    Parameters
+    ----------
+    values : ndarray, integers [depth, n]
+        Only the lowest ``bits`` of each count, so that negative values become two's complement.
+    bits : int
+        Width of an element, 1 to 64; element j of a row is at ``[j*bits +: bits]`` of its word.
+
+    Returns
+    -------
+    list of str
+        ``depth`` strings of ceil(n * bits / 4) digits.
+    """
+    if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer) or not 1 <= bits <= 64:
+        raise InputError(
+            f"words are packed from integers [depth, n] of 1 to 64 bits, not {values.dtype} {values.shape} of {bits}"
+        )
+    depth, n = values.shape
+    if depth == 0 or n == 0:
+        return [""] * depth
+    width, digits = -(-n * bits // 8), -(-n * bits // 4)
+    words: list[str] = []
+    for at in range(0, depth, max(1, _CHUNK // n)):
+        rows = _bits_of(values[at : at + max(1, _CHUNK // n)], bits)
+        packed = np.packbits(rows.reshape(len(rows), n * bits), axis=1, bitorder="little")[:, ::-1]
+        text = np.frombuffer(packed.tobytes().hex().encode(), dtype=f"S{2 * width}")
+        words += [word[2 * width - digits :] for word in text.astype(str).tolist()]
+    return words
+
+
+def _bits_of(values: np.ndarray, bits: int) -> np.ndarray:
+    """The lowest ``bits`` of integers, least significant first, as a new last dimension of uint8."""
+    size, dtype = next(entry for entry in _UNSIGNED if bits <= entry[0])
+    unsigned = np.ascontiguousarray(values).astype(dtype)
+    little = unsigned.astype(unsigned.dtype.newbyteorder("<")).view(np.uint8).reshape(*values.shape, size // 8)
+    return np.unpackbits(little, axis=-1, count=bits, bitorder="little")
+
+
+def _pack_bits(values: np.ndarray, bits: int) -> bytes:
+    if bits == 4 and len(values) % 2 == 0:
+        nibbles = values.astype(np.uint8) & 15
+        return (nibbles[0::2] | (nibbles[1::2] << 4)).tobytes()
+    # Chunks of a multiple of 8 elements end at whole bytes.
+    chunks = (values[at : at + _CHUNK] for at in range(0, len(values), _CHUNK))
+    return b"".join(np.packbits(_bits_of(chunk, bits).ravel(), bitorder="little").tobytes() for chunk in chunks)
+
+
+def _unpack_bits(data: bytes, bits: int, count: int) -> np.ndarray:
+    """Invert :func:`_pack_bits` into int64 [count]."""
+    raw = np.frombuffer(data, np.uint8)
+    result = np.zeros(count, np.int64)
+    for at in range(0, count, _CHUNK):
+        n = min(_CHUNK, count - at)
+        first = at * bits // 8
+        part = raw[first : first + -(-n * bits // 8)]
+        columns = np.unpackbits(part, count=n * bits, bitorder="little").reshape(n, bits)
+        whole = np.packbits(columns, axis=1, bitorder="little").astype(np.int64)
+        result[at : at + n] = sum(whole[:, i] << (8 * i) for i in range(whole.shape[1]))
+    return result

@@ -1,0 +1,130 @@
+"""An assignment: which number format every site gets and how parallel every unit is. It is what a search returns.
+
+It is a small JSON file that a person can read, edit and replay:
+
+    {"mxhw_assignment": 1, "model": "demo",
+     "formats": {"lm_head:weight": "bitmod4", "lm_head:input": "int8-e8m0"},
+     "arrays": {"lm_head": [4, 8]}, "notes": {}}
+
+`arrays` gives the rows and columns of processing elements of a node's unit. Sites and nodes that are absent keep the
+default of whoever applies the assignment.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mxhw.errors import InputError, nearest
+from mxhw.formats import parse_format
+from mxhw.ir.graph import Graph
+from mxhw.ir.metadata import SiteKey
+
+__all__ = ["Assignment"]
+
+VERSION = 1
+_MARK = "mxhw_assignment"
+_FIELDS = (_MARK, "model", "formats", "arrays", "notes")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Formats by site and arrays by node.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model that it is for.
+    formats : mapping of site key to format name
+    arrays : mapping of node name to (rows, columns)
+    notes : mapping
+        Free: scores, seeds, the command that made it.
+    """
+
+    model: str
+    formats: Mapping[SiteKey, str] = field(default_factory=dict)
+    arrays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self, graph: Graph) -> None:
+        """Raise an InputError, with the nearest known name, for a site, format or node that does not exist."""
+        sites, gemms = graph.sites, [info.name for info in graph.gemms]
+        for key, name in self.formats.items():
+            if key not in sites:
+                raise graph.unknown_site(key)
+            try:
+                parse_format(name)
+            except InputError as error:
+                raise InputError(f"site {key!r}: {error}") from None
+        for node in self.arrays:
+            if node not in gemms:
+                raise InputError(
+                    f"arrays name {node!r}, no matrix product of {graph.signature.model}{nearest(node, gemms)}"
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that :meth:`from_json` reads."""
+        return {
+            _MARK: VERSION,
+            "model": self.model,
+            "formats": dict(self.formats),
+            "arrays": {node: list(sizes) for node, sizes in self.arrays.items()},
+            "notes": dict(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "assignment") -> "Assignment":
+        """Read a JSON object; `where` names it in errors.
+
+        Raises
+        ------
+        InputError
+            If a field is missing, unknown or of the wrong type.
+        """
+        if not isinstance(data, dict) or data.get(_MARK) != VERSION:
+            raise InputError(f'{where} is no assignment of version {VERSION}: it must hold "{_MARK}": {VERSION}')
+        for key in data:
+            if key not in _FIELDS:
+                raise InputError(f"{where} has an unknown field {key!r}{nearest(key, _FIELDS)}")
+        model, formats = data.get("model"), _mapping(data, "formats", where)
+        if not isinstance(model, str):
+            raise InputError(f"{where}: model must be a name, not {model!r:.60}")
+        for site, name in formats.items():
+            if not isinstance(name, str):
+                raise InputError(f"{where}: format of {site!r} must be a name, not {name!r:.60}")
+        arrays = {node: _array(node, sizes, where) for node, sizes in _mapping(data, "arrays", where).items()}
+        return cls(model=model, formats=formats, arrays=arrays, notes=_mapping(data, "notes", where))
+
+    def save(self, path: str | Path) -> None:
+        """Write the assignment to a JSON file, whole or not at all."""
+        path = Path(path)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Assignment":
+        """Read a JSON file; InputError if it is missing or not an assignment."""
+        path = Path(path)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"assignment {path} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"assignment {path} is not JSON: {error}") from None
+        return cls.from_json(data, f"assignment {path}")
+
+
+def _mapping(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = data.get(key, {})
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {key} must be an object, not {value!r:.60}")
+    return value
+
+
+def _array(node: str, sizes: object, where: str) -> tuple[int, int]:
+    if isinstance(sizes, list) and len(sizes) == 2 and all(type(n) is int and n > 0 for n in sizes):
+        return sizes[0], sizes[1]
+    raise InputError(f"{where}: array of {node!r} must be [rows, columns], two positive integers, not {sizes!r:.60}")

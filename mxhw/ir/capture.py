@@ -1,0 +1,203 @@
+"""From a torch module to a :class:`Graph`: export, clean, fold, describe.
+
+`torch.export` in its non-strict mode runs the model's own forward once on tensors without data; Hugging Face's public
+plug points make attention and RoPE arrive whole (capture.md has the measurements behind these choices). The captured
+graph shares the parameters of the model and computes exactly what it computes with eager attention.
+"""
+
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from mxhw.errors import InputError
+from mxhw.ir.attention import use_dialect_attention
+from mxhw.ir.clean import clean
+from mxhw.ir.describe import describe
+from mxhw.ir.fold import TRANSPOSED, fold
+from mxhw.ir.graph import Graph, Signature
+from mxhw.ir.provenance import marked_functions, provenance
+
+__all__ = ["capture_features", "capture_language_model"]
+
+_LONGEST = 1 << 20  # bound of the symbolic sizes
+
+
+def capture_language_model(
+    model: nn.Module, *, batch: int = 1, sequence: int = 128, dynamic: bool = True, name: str | None = None
+) -> Graph:
+    """Capture a Hugging Face model that takes token ids [batch, sequence] and gives logits.
+
+    Raises
+    ------
+    InputError
+        If the sizes are not positive or the sequence is longer than the model's context, or the model cannot be
+        exported.
+    """
+    config: Any = model.config
+    context = getattr(config, "max_position_embeddings", None)
+    _check_sizes(batch, sequence, context)
+    # torch.export treats sizes 0 and 1 as constants, so a symbolic batch of one is traced with two.
+    size = (max(batch, 2), max(sequence, 4)) if dynamic else (batch, sequence)
+    dims = {0: torch.export.Dim("b", max=_LONGEST), 1: torch.export.Dim("s", max=_LONGEST)}
+    with use_dialect_attention(model):
+        exported = _export(
+            model,
+            {"input_ids": torch.zeros(size, dtype=torch.long), "use_cache": False},
+            {"input_ids": dims, "use_cache": None} if dynamic else None,
+        )
+    signature = Signature(
+        model=name or type(model).__name__,
+        kind="tokens",
+        batch=batch,
+        sequence=sequence,
+        dynamic=dynamic,
+        vocabulary=getattr(config, "vocab_size", None),
+        context=context,
+    )
+    return _graph(exported, "input_ids", signature)
+
+
+def capture_features(
+    module: nn.Module, example: Tensor | None = None, *, batch: int = 1, dynamic: bool = True, name: str | None = None
+) -> Graph:
+    """Capture a plain module, for instance an MLP, that takes one floating-point tensor.
+
+    `example` gives the input's shape; without one it is [batch, features of the first `Linear`]. The first dimension
+    is symbolic, and for three dimensions the second one too (tokens).
+
+    Raises
+    ------
+    InputError
+        If neither an example nor a first `Linear` tells the input's shape, or the module cannot be exported.
+    """
+    if example is None:
+        _check_sizes(batch, 1, None)
+        first = next((m for m in module.modules() if isinstance(m, nn.Linear)), None)
+        if first is None:
+            raise InputError(f"{type(module).__name__} has no Linear that tells its input's shape; give example=tensor")
+        example = torch.zeros(batch, first.in_features, dtype=first.weight.dtype)
+    if not isinstance(example, Tensor) or example.dim() < 1 or not example.is_floating_point():
+        raise InputError(f"example must be a floating-point tensor with a batch dimension, not {example!r:.60}")
+    sizes = list(example.shape)
+    symbolic = {0: "b", 1: "s"} if len(sizes) == 3 else {0: "b"}
+    signature = Signature(
+        model=name or type(module).__name__,
+        kind="features",
+        batch=sizes[0],
+        sequence=sizes[1] if len(sizes) == 3 else 1,
+        dynamic=dynamic,
+    )
+    traced, shapes = example, None
+    if dynamic:
+        traced = example.new_zeros([max(size, 2) if i in symbolic else size for i, size in enumerate(sizes)])
+        shapes = ({i: torch.export.Dim(dim, max=_LONGEST) for i, dim in symbolic.items()},)
+    return _graph(_export(module, (traced,), shapes), None, signature)
+
+
+def _check_sizes(batch: int, sequence: int, context: int | None) -> None:
+    for what, value in (("batch", batch), ("sequence", sequence)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{what} must be a positive integer, not {value!r}")
+    if context is not None and sequence > context:
+        raise InputError(f"sequence {sequence} is longer than the model's context of {context} positions")
+
+
+def _export(model: nn.Module, inputs: dict[str, Any] | tuple[Tensor, ...], shapes: Any) -> fx.GraphModule:
+    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
+    with torch.no_grad(), _evaluating(model), marked_functions(model), torch.fx.traceback.preserve_node_meta():
+        try:
+            exported = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+        except InputError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{type(model).__name__} cannot be captured by torch.export: {reason:.300}") from error
+        return exported.module(check_guards=False)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put `model` into evaluation mode, and every part of it back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _graph(exported: fx.GraphModule, input_name: str | None, signature: Signature) -> Graph:
+    graph = exported.graph
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            node.meta["val"] = operator.attrgetter(node.target)(exported)
+    _one_input_one_output(graph, input_name)
+    clean(exported)
+    fold(exported)
+    attributes = _own_parameters(exported)
+    (source,) = graph.find_nodes(op="placeholder")
+    describe(graph, _symbols(source.meta["val"]))
+    for node in graph.nodes:
+        node.meta = {"mxhw": node.meta["mxhw"]} if "mxhw" in node.meta else {}
+        if node.op == "call_module":
+            attributes[node.target] = exported.get_submodule(node.target)
+    return Graph(fx.GraphModule(attributes, graph, class_name="CapturedModel"), signature)
+
+
+def _one_input_one_output(graph: fx.Graph, input_name: str | None) -> None:
+    """Leave the input of that name (or the only one), and the first output tensor: a language model's logits."""
+    output = graph.output_node()
+    outputs: list[fx.Node] = []
+    fx.map_arg(output.args, outputs.append)
+    output.args = (outputs[0],)
+    graph.set_codegen(fx.graph.CodeGen())
+    graph.eliminate_dead_code()
+    for node in graph.find_nodes(op="placeholder"):
+        if input_name is not None and node.target != input_name:
+            if node.users:
+                raise InputError(f"model needs {node.target!r} beside {input_name!r}; only one input can be captured")
+            graph.erase_node(node)
+
+
+def _own_parameters(module: fx.GraphModule) -> dict[str, Any]:
+    """Give every use of a parameter a node of its own right before it, and return the tensor of every name.
+
+    A use inside a module that has a name for the tensor gets that name: with tied embeddings, `lm_head.weight` and
+    `embed_tokens.weight` are then two attributes that share one tensor, and a pass may change either alone.
+    """
+    graph = module.graph
+    known: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    known.update(module.named_buffers(remove_duplicate=False))
+    attributes: dict[str, Any] = {}
+    for shared in list(graph.find_nodes(op="get_attr")):
+        tensor = shared.meta["val"]
+        for user in list(shared.users):
+            own = f"{provenance(user).fqn}.{str(shared.target).rpartition('.')[2]}"
+            target = own if known.get(own) is tensor else shared.target
+            transposed = user.meta.get(TRANSPOSED) == shared.target
+            attributes[target] = _transposed(tensor) if transposed else tensor
+            with graph.inserting_before(user):
+                node = graph.create_node("get_attr", target)
+            node.meta["val"] = attributes[target]
+            user.replace_input_with(shared, node)
+        graph.erase_node(shared)
+    return attributes
+
+
+def _transposed(weight: Tensor) -> Tensor:
+    turned = weight.detach().t()
+    return nn.Parameter(turned, requires_grad=weight.requires_grad) if isinstance(weight, nn.Parameter) else turned
+
+
+def _symbols(value: Tensor) -> dict[Any, str]:
+    """Return which sympy symbol of the input's shape is the batch "b" and which the sequence "s"."""
+    symbols: dict[Any, str] = {}
+    for size, name in zip(value.shape, ("b", "s"), strict=False):
+        if isinstance(size, torch.SymInt):
+            symbols[size.node.expr] = name
+    return symbols

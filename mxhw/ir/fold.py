@@ -1,0 +1,107 @@
+"""Second step: runs of operators that one module (or marked function) computed become one node.
+
+A contiguous run of a topological order is convex, so folding it can make no cycle. The folded node calls a submodule
+whose graph is the run itself, operator for operator, and takes every parameter as an explicit argument, so that a
+pass can still put something between a weight and its use. Multiplications of matrices are never folded away.
+"""
+
+import operator
+from collections.abc import Iterable
+
+import torch
+from torch import fx
+
+from mxhw.errors import InputError
+from mxhw.ir.dialect import PRODUCTS
+from mxhw.ir.provenance import Provenance, provenance
+
+__all__ = ["BODIES", "FOLDED", "TRANSPOSED", "fold"]
+
+BODIES = "_bodies"  # submodule that holds the graphs of folded nodes
+FOLDED = "mxhw_folded"  # meta key of a folded node: its Provenance
+
+TRANSPOSED = "mxhw_transposed"  # meta key of a raised linear node: its weight is stored as [in, out]
+
+
+def fold(module: fx.GraphModule) -> None:
+    """Fold the runs of `module`'s graph, in place; needs `meta["val"]` on every node."""
+    for number, (source, nodes) in enumerate(_runs(module.graph.nodes)):
+        if source.op == "linear":
+            _raise_linear(module.graph, source, nodes)
+        elif len(nodes) > 1:
+            _replace_by_body(module, f"{BODIES}.{source.op}_{number}", source, nodes)
+    module.graph.lint()
+
+
+def _runs(nodes: Iterable[fx.Node]) -> list[tuple[Provenance, list[fx.Node]]]:
+    """Return the contiguous runs of nodes with the same known provenance; parameters in between do not interrupt."""
+    runs: list[tuple[Provenance, list[fx.Node]]] = []
+    current: Provenance | None = None
+    for node in nodes:
+        if node.op == "get_attr":
+            continue
+        source = provenance(node) if node.op == "call_function" else None
+        if source is None or source.op is None or (node.target in PRODUCTS and source.op != "linear"):
+            current = None
+        elif source == current:
+            runs[-1][1].append(node)
+        else:
+            current = source
+            runs.append((source, [node]))
+    return runs
+
+
+def _replace_by_body(module: fx.GraphModule, name: str, source: Provenance, nodes: list[fx.Node]) -> None:
+    graph, inside = module.graph, set(nodes)
+    outputs = [node for node in nodes if any(user not in inside for user in node.users)]
+    inputs = list(dict.fromkeys(a for node in nodes for a in node.all_input_nodes if a not in inside))
+    body, copies = fx.Graph(), {}
+    for node in inputs:
+        copies[node] = body.placeholder(node.name)
+    for node in nodes:
+        copies[node] = body.node_copy(node, copies.__getitem__)
+    results = tuple(copies[node] for node in outputs)
+    body.output(results[0] if len(results) == 1 else results)
+    module.add_submodule(name, fx.GraphModule({}, body))
+
+    with graph.inserting_after(nodes[-1]):
+        call = graph.call_module(name, tuple(inputs))
+    values = tuple(node.meta["val"] for node in outputs)
+    call.meta = {FOLDED: source, "val": values[0] if len(values) == 1 else values}
+    replacements = [call]
+    if len(outputs) > 1:
+        replacements, last = [], call
+        for index, value in enumerate(values):
+            with graph.inserting_after(last):
+                last = graph.call_function(operator.getitem, (call, index))
+            last.meta = {"val": value}
+            replacements.append(last)
+    for old, new in zip(outputs, replacements, strict=True):
+        old.replace_all_uses_with(new, delete_user_cb=lambda user: user not in inside)
+    for node in reversed(nodes):
+        graph.erase_node(node)
+
+
+def _raise_linear(graph: fx.Graph, source: Provenance, nodes: list[fx.Node]) -> None:
+    """Turn GPT-2's `Conv1D`, an `addmm` between views with the weight as [in, out], into `linear` with [out, in].
+
+    The transposed weight is a view of the stored one, so `linear` calls the same kernel on the same memory.
+    """
+    if len(nodes) == 1 and nodes[0].target is torch.ops.aten.linear.default:
+        return
+    inside = set(nodes)
+    outside = list(dict.fromkeys(a for node in nodes for a in node.all_input_nodes if a not in inside))
+    parameters = {len(a.meta["val"].shape): a for a in outside if a.op == "get_attr"}
+    inputs = [a for a in outside if a.op != "get_attr" and isinstance(a.meta["val"], torch.Tensor)]
+    results = [node for node in nodes if any(user not in inside for user in node.users)]
+    products = [node for node in nodes if node.target in PRODUCTS]
+    if len(inputs) != 1 or 2 not in parameters or len(results) != 1 or len(products) != 1:
+        raise InputError(f"module {source.fqn!r} of class {source.module_class} is not a linear layer that mxhw knows")
+    weight, bias = parameters[2], parameters.get(1)
+    with graph.inserting_after(nodes[-1]):
+        linear = graph.call_function(torch.ops.aten.linear.default, (inputs[0], weight, *([bias] if bias else [])))
+    linear.meta = dict(results[0].meta)
+    linear.meta[TRANSPOSED] = weight.target
+    results[0].replace_all_uses_with(linear)
+    for node in reversed(nodes):
+        graph.erase_node(node)

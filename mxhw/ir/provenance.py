@@ -1,0 +1,72 @@
+"""Where a node of an exported graph came from: the module whose forward computed it, and the kind that this implies.
+
+`torch.export` keeps the stack of modules on every node; a plain function such as RoPE is marked while tracing by
+`torch.fx.traceback.annotate` (:func:`marked_functions`), which puts the mark beside it.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NamedTuple
+
+from torch import fx, nn
+from torch.fx import traceback
+
+from mxhw.ir.dialect import MARKED_FUNCTIONS, class_op
+
+__all__ = ["Provenance", "marked_functions", "provenance"]
+
+_MARK = "mxhw_op"
+_NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
+
+
+class Provenance(NamedTuple):
+    """Kind of node that the place implies (None: it says nothing), path and class of the module."""
+
+    op: str | None
+    fqn: str
+    module_class: str
+
+
+def provenance(node: fx.Node) -> Provenance:
+    """Return where `node` came from; marks win over classes, the outermost module of a known class over inner ones."""
+    stack = [
+        (path, (kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2])
+        for path, kind in (node.meta.get("nn_module_stack") or {}).values()
+        if path != _NO_MODULE
+    ]
+    fqn, module_class = stack[-1] if stack else ("", "")
+    mark = (node.meta.get("custom") or {}).get(_MARK)
+    if mark is not None:
+        return Provenance(mark, fqn, module_class)
+    for path, name in stack:
+        if op := class_op(name):
+            return Provenance(op, path, name)
+    return Provenance(None, fqn, module_class)
+
+
+@contextmanager
+def marked_functions(model: nn.Module) -> Iterator[None]:
+    """Inside the context, mark what the functions of :data:`MARKED_FUNCTIONS` compute while `model` is traced."""
+    replaced: list[tuple[Any, str, Callable[..., Any]]] = []
+    for python_module in {sys.modules[type(module).__module__] for module in model.modules()}:
+        for name, op in MARKED_FUNCTIONS.items():
+            function = vars(python_module).get(name)
+            if function is not None:
+                replaced.append((python_module, name, function))
+                setattr(python_module, name, _marking(function, op))
+    try:
+        yield
+    finally:
+        for python_module, name, function in replaced:
+            setattr(python_module, name, function)
+
+
+def _marking(function: Callable[..., Any], op: str) -> Callable[..., Any]:
+    @wraps(function)
+    def marked(*arguments: Any, **named: Any) -> Any:
+        with traceback.annotate({_MARK: op}):
+            return function(*arguments, **named)
+
+    return marked

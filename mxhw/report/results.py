@@ -1,0 +1,136 @@
+"""What a co-design run found: the record that the report, the summary table and later runs read.
+
+Everything in it was measured by the run that wrote it. `results.json` is this record; it needs no model to be read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mxhw.errors import InputError
+
+__all__ = ["CHOSEN", "Design", "DesignPoint", "NodeRow", "QualityRow", "Results", "load_results", "save_results"]
+
+RESULTS_FILE = "results.json"
+CHOSEN = "chosen"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QualityRow(_Record):
+    """How well a model predicts a text: perplexity a token, KL divergence to float in nats, top-1 agreement."""
+
+    perplexity: float
+    kl: float
+    top1: float
+    tokens: int
+    bits_per_byte: float | None = None
+
+
+class DesignPoint(_Record):
+    """One finished trial. Quality is on the search text; ``test`` on the test text, where it was scored."""
+
+    trial: int
+    label: str
+    family: str
+    rows: int
+    quality: QualityRow
+    weight_bits: float
+    input_bits: float
+    cycles: float
+    interval: float
+    area: float
+    energy: float | None
+    on_front: bool
+    test: QualityRow | None = None
+
+
+class NodeRow(_Record):
+    """One GEMM of a design: formats and true bits an element per operand, array, and what it costs."""
+
+    node: str
+    op: str
+    unit: str
+    formats: dict[str, str]
+    bits: dict[str, float]
+    array: tuple[int, int]
+    macs: int
+    cycles: float
+    area: float
+    energy: float | None
+
+
+class Design(_Record):
+    """A design that was emitted: its point, its quality on the test text in both arithmetics, and its nodes."""
+
+    name: str
+    family: str
+    trial: int
+    reason: str
+    assignment: str
+    emulated: QualityRow
+    hardware: QualityRow
+    hardware_coverage: float
+    weight_bits: float
+    input_bits: float
+    cycles: float
+    interval: float
+    area: float
+    area_unit: str
+    energy: float | None
+    nodes: tuple[NodeRow, ...]
+
+
+class Results(_Record):
+    """The whole run."""
+
+    mxhw: str
+    command: str
+    config: dict[str, Any]
+    model: str
+    parameters: int
+    platform: str
+    float_test: QualityRow
+    float_search: QualityRow
+    points: tuple[DesignPoint, ...]
+    designs: tuple[Design, ...]
+    cosim: dict[str, Any] | None
+    seconds: dict[str, float]
+
+    def design(self, name: str) -> Design:
+        """Return the design of that name (``chosen`` or a PE family's)."""
+        return next(design for design in self.designs if design.name == name)
+
+
+def save_results(results: Results, folder: Path) -> Path:
+    """Write ``results.json`` in one step."""
+    path = folder / RESULTS_FILE
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def load_results(folder: Path) -> Results:
+    """Read ``results.json`` of a folder that `mxhw codesign` made.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or not such a record.
+    """
+    path = folder / RESULTS_FILE
+    try:
+        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{str(folder)!r} has no {RESULTS_FILE}; make it with `mxhw codesign CONFIG --out {folder}`"
+        ) from None
+    except (OSError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{str(path)!r} is not a result of `mxhw codesign`: {first}") from None

@@ -1,0 +1,82 @@
+"""The ledger of a design: the true bits that its weights and inputs cost, scales and metadata included.
+
+Every bit comes from `Format.bits`; a site without a format costs its floating-point type.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from math import prod
+
+from mxhw.errors import InputError
+from mxhw.formats import parse_format
+from mxhw.ir import Assignment, Graph, Site
+from mxhw.ir.symbolic import size_at
+
+__all__ = ["Ledger", "ledger", "site_bits"]
+
+_FLOAT_NAMES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Stored bits of a design.
+
+    Attributes
+    ----------
+    bits_per_weight : float
+        Over all elements of all linear layers, the output head included.
+    bits_per_input : float
+        Over all elements of the inputs of linear layers.
+    bits_per_attention_operand : float or None
+        Over all elements of attention's operands; None without attention.
+    weight_bits : int
+        Of all linear layers.
+    """
+
+    bits_per_weight: float
+    bits_per_input: float
+    bits_per_attention_operand: float | None
+    weight_bits: int
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Return the fields as a JSON object."""
+        return asdict(self)
+
+
+def ledger(graph: Graph, assignment: Assignment, *, batch: int = 1, sequence: int = 128) -> Ledger:
+    """Return the bits of an assignment; `batch` and `sequence` are the sizes that activations are counted at.
+
+    Raises
+    ------
+    InputError
+        If the graph has no linear layer.
+    """
+
+    def count(operands: Iterable[str]) -> tuple[int, int]:
+        sites = [site for site in graph.sites.values() if site.operand in operands]
+        costs = [site_bits(graph, site, assignment, batch, sequence) for site in sites]
+        return sum(bits for bits, _ in costs), sum(elements for _, elements in costs)
+
+    weight_bits, weights = count(("weight",))
+    input_bits, inputs = count(("input",))
+    attention_bits, operands = count(("lhs", "rhs"))
+    if not weights or not inputs:
+        raise InputError("the graph has no linear layer to count bits of")
+    return Ledger(
+        bits_per_weight=weight_bits / weights,
+        bits_per_input=input_bits / inputs,
+        bits_per_attention_operand=attention_bits / operands if operands else None,
+        weight_bits=weight_bits,
+    )
+
+
+def site_bits(graph: Graph, site: Site, assignment: Assignment, batch: int, sequence: int) -> tuple[int, int]:
+    """Return bits and elements of a site."""
+    shape = tuple(size_at(size, batch, sequence) for size in site.shape)
+    name = assignment.formats.get(site.key, site.format)
+    if name is None:
+        dtype = graph.nodes[site.node].dtype
+        name = _FLOAT_NAMES.get(dtype)
+        if name is None:
+            raise InputError(f"site {site.key!r} has no format and type {dtype}, whose bits are not defined")
+    return parse_format(name).bits(shape, axis=site.axis), prod(shape)

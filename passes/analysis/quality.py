@@ -1,0 +1,124 @@
+"""How well a graph predicts text, and how far it is from the float graph: perplexity, KL divergence, agreement.
+
+Windows do not overlap and each is a context of its own; the last position of a window predicts nothing and is left
+out. Perplexity and KL are in nats per predicted token; KL is KL(float || quantized), the expected loss of coding the
+float model's predictions with the quantized one's.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import exp, log
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from mxhw.errors import InputError
+from mxhw.ir import Graph
+from mxhw.progress import Progress, SilentProgress
+
+__all__ = ["Quality", "QualityEvaluator"]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Predictions over a text.
+
+    Attributes
+    ----------
+    perplexity : float
+        exp of the mean negative log likelihood of a token.
+    bits_per_byte : float or None
+        Bits to code one byte of the text; None if the bytes per token are unknown.
+    kl : float
+        Mean KL(float || this) [nats/token]; 0 for the float graph itself.
+    agreement : float
+        Share of positions whose likeliest token is that of the float graph.
+    tokens : int
+        Predictions counted.
+    """
+
+    perplexity: float
+    bits_per_byte: float | None
+    kl: float
+    agreement: float
+    tokens: int
+
+    def to_json(self) -> dict[str, float | int | None]:
+        """Return the fields as a JSON object."""
+        return asdict(self)
+
+
+class QualityEvaluator:
+    """Compares graphs with the float graph on fixed windows; the float predictions are computed once and kept.
+
+    Parameters
+    ----------
+    graph : Graph
+        The float graph.
+    windows : int64 tensor [windows, tokens]
+    bytes_per_token : float, optional
+        1.0 for byte models; gives `bits_per_byte`.
+    batch : int
+        Windows that run together. Results do not depend on it beyond float rounding.
+    keep_logits : bool
+        Keep the float log probabilities in memory ([windows, tokens, vocabulary] float32); otherwise run the float
+        graph again for every comparison.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        windows: Tensor,
+        *,
+        bytes_per_token: float | None = None,
+        batch: int = 1,
+        keep_logits: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        if windows.dim() != 2 or windows.shape[1] < 2:
+            raise InputError(f"evaluation windows must be [windows, at least 2 tokens], not {list(windows.shape)}")
+        if batch < 1:
+            raise InputError(f"batch must be at least 1, not {batch}")
+        self.graph = graph
+        self.windows = windows
+        self.bytes_per_token = bytes_per_token
+        self.batch = batch
+        self.progress = progress or SilentProgress()
+        self._kept: list[Tensor] | None = None
+        if keep_logits:
+            self._kept = [self._log_probabilities(graph.run, chunk) for chunk in self._chunks()]
+
+    def __call__(self, graph: Graph, *, progress: bool = False) -> Quality:
+        """Return the quality of `graph`; give the float graph itself for the reference."""
+        sums = torch.zeros(3, dtype=torch.float64)
+        shown = self.progress if progress else SilentProgress()
+        with shown.task("evaluate", len(self.windows)) as task:
+            for index, chunk in enumerate(self._chunks()):
+                sums += self._compare(graph, index, chunk)
+                task.advance(len(chunk))
+        predictions = self.windows.shape[0] * (self.windows.shape[1] - 1)
+        loss, kl, agreed = (sums / predictions).tolist()
+        bits = None if self.bytes_per_token is None else loss / log(2) / self.bytes_per_token
+        return Quality(exp(loss), bits, max(kl, 0.0), agreed, predictions)
+
+    def reference(self) -> Quality:
+        """Return the quality of the float graph."""
+        return self(self.graph)
+
+    def _compare(self, graph: Graph, index: int, chunk: Tensor) -> Tensor:
+        own = self._log_probabilities(graph.run, chunk)
+        reference = self._kept[index] if self._kept else self._log_probabilities(self.graph.run, chunk)
+        loss = -own.gather(-1, chunk[:, 1:, None]).sum(dtype=torch.float64)
+        kl = (reference.exp() * (reference - own)).sum(dtype=torch.float64)
+        agreed = (reference.argmax(-1) == own.argmax(-1)).sum().to(torch.float64)
+        return torch.stack([loss, kl, agreed])
+
+    def _chunks(self) -> tuple[Tensor, ...]:
+        return self.windows.split(self.batch)
+
+    @staticmethod
+    @torch.no_grad()
+    def _log_probabilities(run: Callable[[Tensor], Tensor], chunk: Tensor) -> Tensor:
+        """Return log probabilities [windows, tokens - 1, vocabulary] of every next token."""
+        return log_softmax(run(chunk)[:, :-1].to(torch.float32), dim=-1)

@@ -1,0 +1,117 @@
+"""What a trial costs and is worth: quantize ▸ parallelize ▸ evaluate, as one function from a design to its outcome."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from mxhw.passes.analysis.hardware import HardwareReport, hardware_report
+from mxhw.passes.analysis.ledger import Ledger, ledger
+from mxhw.passes.analysis.quality import Quality, QualityEvaluator
+from mxhw.passes.analysis.units import UnitFactory
+from mxhw.passes.search.space import Design
+from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
+from mxhw.passes.transform.weights import WeightCache
+
+from mxhw.errors import InputError, nearest
+from mxhw.hardware import Platform, plan_arrays
+from mxhw.ir import Assignment, Graph
+
+__all__ = ["OBJECTIVES", "HardwareObjective", "Outcome", "Problem", "QualityMeasure"]
+
+HardwareObjective = Literal["cycles", "area", "energy", "edp", "bits"]
+QualityMeasure = Literal["kl", "perplexity"]
+OBJECTIVES: tuple[str, ...] = get_args(HardwareObjective)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything about an evaluated design, so that reports need no further computation."""
+
+    assignment: Assignment
+    quality: Quality
+    hardware: HardwareReport
+    ledger: Ledger
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object: assignment, quality, hardware totals, ledger."""
+        return {
+            "assignment": self.assignment.to_json(),
+            "quality": self.quality.to_json(),
+            "hardware": self.hardware.totals(),
+            "ledger": self.ledger.to_json(),
+        }
+
+
+@dataclass
+class Problem:
+    """A model, a platform and the two objectives, both to be minimized.
+
+    Attributes
+    ----------
+    graph : Graph
+        The float graph.
+    evaluator : QualityEvaluator
+        On the search text.
+    platform : Platform
+    sequence : int
+        Tokens of the prefill that cycles and energy are counted for.
+    objective : "cycles", "area", "energy", "edp" or "bits"
+        cycles: of the slowest unit; area: um2 or LUTs; energy: pJ per sequence; bits: per weight.
+    quality : "kl" or "perplexity"
+    """
+
+    graph: Graph
+    evaluator: QualityEvaluator
+    platform: Platform
+    sequence: int
+    objective: HardwareObjective = "cycles"
+    quality: QualityMeasure = "kl"
+    cache: WeightCache = field(default_factory=WeightCache)
+    units: UnitFactory = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise InputError(
+                f"objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}"
+                + nearest(self.objective, OBJECTIVES)
+            )
+        if self.quality not in get_args(QualityMeasure):
+            raise InputError(f"quality must be 'kl' or 'perplexity', not {self.quality!r}")
+        if self.objective in ("energy", "edp") and not self.platform.has_energy:
+            raise InputError(
+                f"objective {self.objective!r} needs the energy of platform {self.platform.name!r}, which is unknown; "
+                "choose cycles, area or bits, or an ASIC platform"
+            )
+        self.units = UnitFactory(self.graph, self.sequence)
+
+    def plan(self, design: Design) -> tuple[Assignment, HardwareReport]:
+        """Return the design with its arrays, and what it costs.
+
+        Raises
+        ------
+        InputError
+            If the platform is too small for it.
+        """
+        nodes = self.units.nodes(design.formats)
+        plan = plan_arrays(nodes.names, nodes.batch, self.platform, design.rows, share=design.share)
+        report = hardware_report(plan, nodes, self.platform, self.sequence, self.units.total_macs())
+        notes = {"family": design.family, "rows": design.rows, "share": design.share}
+        return Assignment(self.graph.signature.model, dict(design.formats), plan.arrays(), notes), report
+
+    def evaluate(self, design: Design) -> Outcome:
+        """Return the outcome of a design; InputError if the platform is too small for it."""
+        assignment, report = self.plan(design)
+        quantized = Quantize(QuantizeConfig(assignment=assignment), self.cache)(self.graph).graph
+        bits = ledger(self.graph, assignment, sequence=self.sequence)
+        return Outcome(assignment, self.evaluator(quantized), report, bits)
+
+    def values(self, outcome: Mapping[str, Any]) -> tuple[float, float]:
+        """Return (quality, hardware) of the JSON of an outcome: the pair that a search minimizes."""
+        hardware, objective = outcome["hardware"], self.objective
+        if objective == "bits":
+            cost = outcome["ledger"]["bits_per_weight"]
+        elif objective == "area":
+            cost = hardware["resources"]["area" if self.platform.kind == "asic" else "lut"]
+        else:
+            cost = hardware["interval" if objective == "cycles" else objective]
+        return float(outcome["quality"][self.quality]), float(cost)

@@ -1,0 +1,53 @@
+"""The first designs of a search: uniform ones, and mixed ones that follow the measured sensitivity of each layer.
+
+DOSA (MICRO 2023) reports that plain Bayesian optimization is an order of magnitude worse than a search that knows good
+analytic points; so the sampler starts from such points.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from mxhw.passes.search.space import SearchSpace
+
+from mxhw.formats import parse_format
+
+__all__ = ["MIXES", "seed_designs"]
+
+MIXES = (0.25, 0.5, 0.75)  # share of layers, the least sensitive first, that take a narrower format
+_GROUP = (128, 128)  # shape at which formats are ordered by their bits
+
+
+def seed_designs(space: SearchSpace, sensitivity: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Return parameters of the designs to try first.
+
+    Every family's first weight format with every choice of rows comes first; then every other format, uniform; then,
+    if `sensitivity` (node to loss when its weight alone is narrow) is given, mixtures of the narrower half of the
+    choices in the tolerant layers and the next wider one in the others.
+    """
+    config = space.config
+    designs = [space.parameters(family, rows) for rows in config.rows for family in config.families]
+    middle = config.rows[len(config.rows) // 2]
+    for family in config.families:
+        choices = config.weights(family)
+        designs += [space.parameters(family, middle, weights=choice) for choice in choices[1:]]
+        designs += [space.parameters(family, middle, attention=choice) for choice in config.attention(family)[1:]]
+        if sensitivity:
+            designs += _mixes(space, family, middle, sensitivity)
+    return _unique(designs)
+
+
+def _mixes(space: SearchSpace, family: str, rows: int, sensitivity: Mapping[str, float]) -> list[dict[str, Any]]:
+    order = sorted(space.config.weights(family), key=lambda name: parse_format(name).bits(_GROUP))
+    tolerant_first = sorted(space.linears, key=lambda node: (sensitivity.get(node, 0.0), node))
+    mixes = []
+    for narrow, wide in pairwise(order):
+        for share in MIXES:
+            tolerant = set(tolerant_first[: round(share * len(tolerant_first))])
+            weights = {node: narrow if node in tolerant else wide for node in space.linears}
+            mixes.append(space.parameters(family, rows, weights=weights))
+    return mixes
+
+
+def _unique(designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({tuple(sorted(design.items())): design for design in designs}.values())

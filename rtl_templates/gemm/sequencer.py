@@ -1,0 +1,124 @@
+"""The loop nest of a GEMM unit as counters: which step of which chunk of which tile enters the pipeline."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from mxhw.rtl_templates.gemm.shape import Tiling
+
+__all__ = ["Sequencer", "slot_layout"]
+
+
+def slot_layout(tiling: Tiling) -> data.StructLayout:
+    """Return the layout of what travels down the pipeline with a step.
+
+    Fields
+    ------
+    valid : a step is there; a bubble otherwise.
+    step : which of the chunk's steps.
+    half, chunk : where the activation buffer holds the chunk.
+    first : first step of a group.
+    last : last step of a group.
+    tile_first : a step of the first group of a column tile.
+    tile_last : last step of a column tile.
+    release : last step of a row tile: its half of the buffer is not read again.
+    """
+    bit, step, chunk = 1, range(max(2, tiling.steps)), range(max(2, tiling.chunks))
+    return data.StructLayout(
+        {
+            "valid": bit,
+            "step": step,
+            "half": bit,
+            "chunk": chunk,
+            "first": bit,
+            "last": bit,
+            "tile_first": bit,
+            "tile_last": bit,
+            "release": bit,
+        }
+    )
+
+
+class Sequencer(wiring.Component):
+    """Counts steps, chunks, groups and column tiles; forever, one row tile after the other.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        The loop nest.
+
+    Members
+    -------
+    advance : In(1)
+        The pipeline takes this cycle's step (or bubble).
+    full : In(2)
+        Which halves of the activation buffer hold a row tile; without one, bubbles enter.
+    slot : Out(slot_layout(tiling))
+        This cycle's step.
+    weight_address : Out
+        Word of the weight memory: column tile * chunks + chunk.
+    metadata_address : Out
+        Word of the metadata memory: column tile * groups + group.
+    """
+
+    def __init__(self, *, tiling: Tiling) -> None:
+        self._tiling = tiling
+        super().__init__(
+            {
+                "advance": In(1),
+                "full": In(2),
+                "slot": Out(slot_layout(tiling)),
+                "weight_address": Out(range(max(2, tiling.column_tiles * tiling.chunks))),
+                "metadata_address": Out(range(max(2, tiling.column_tiles * tiling.groups))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        slot, tiling = self.slot, self._tiling
+        step_ends = self._counter(m, "step", tiling.steps, self.advance & slot.valid, slot.step)
+        group_chunk = Signal(range(max(2, tiling.group_chunks)))
+        group = Signal(range(max(2, tiling.groups)))
+        column_tile = Signal(range(max(2, tiling.column_tiles)))
+        chunk = Signal.like(slot.chunk)
+        half = Signal()
+        group_ends = self._counter(m, "group_chunk", tiling.group_chunks, step_ends, group_chunk)
+        tile_ends = self._counter(m, "group", tiling.groups, group_ends, group)
+        row_ends = self._counter(m, "column_tile", tiling.column_tiles, tile_ends, column_tile)
+        m.d.comb += [
+            slot.valid.eq(self.full.bit_select(half, 1)),
+            slot.half.eq(half),
+            slot.chunk.eq(chunk),
+            slot.first.eq((slot.step == 0) & (group_chunk == 0)),
+            slot.last.eq(group_ends),
+            slot.tile_first.eq(group == 0),
+            slot.tile_last.eq(tile_ends),
+            slot.release.eq(row_ends),
+        ]
+        with m.If(step_ends):
+            m.d.sync += [chunk.eq(chunk + 1), self.weight_address.eq(self.weight_address + 1)]
+        with m.If(group_ends):
+            m.d.sync += self.metadata_address.eq(self.metadata_address + 1)
+        with m.If(tile_ends):
+            m.d.sync += chunk.eq(0)
+        with m.If(row_ends):
+            m.d.sync += [half.eq(~half), self.weight_address.eq(0), self.metadata_address.eq(0)]
+        return m
+
+    @staticmethod
+    def _counter(m: Module, name: str, count: int, tick: Any, value: Any) -> Signal:
+        """Count ``tick`` modulo ``count`` in ``value``; return a signal that is high when the count wraps."""
+        wraps = Signal(name=f"{name}_wraps")
+        if isinstance(value, Signal):
+            register, drive = value, []
+        else:
+            register = Signal.like(value, name=name)
+            drive = [value.eq(register)]
+        m.d.comb += [wraps.eq(tick & (register == count - 1)), *drive]
+        with m.If(tick):
+            m.d.sync += register.eq(register + 1)
+        with m.If(wraps):
+            m.d.sync += register.eq(0)
+        return wraps

@@ -1,0 +1,26 @@
+"""How a component is put into a design: as a submodule in simulation, as an instance of one shared module in Verilog.
+
+Amaranth emits one module per submodule; an array of equal elements would repeat its text. An emission platform (see
+:mod:`mxhw.rtl_templates.emission`) emits each kind once and instantiates it.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+
+__all__ = ["SharesModules", "place"]
+
+
+@runtime_checkable
+class SharesModules(Protocol):
+    """A platform that emits a component once and instantiates it where it is placed."""
+
+    def instance(self, kind: str, component: wiring.Component) -> Any:
+        """Return an ``Instance`` that drives and reads the ports of ``component``."""
+
+
+def place(m: Module, kind: str, index: str, component: wiring.Component, platform: Any) -> None:
+    """Add ``component`` to ``m`` as ``{kind}_{index}``; all components of one kind must have equal parameters."""
+    shared = isinstance(platform, SharesModules)
+    m.submodules[f"{kind}_{index}"] = platform.instance(kind, component) if shared else component

@@ -1,0 +1,50 @@
+"""Inputs that reach every corner of a format: drawn values, ties of the element grids, float32's limits, zeros."""
+
+import torch
+from torch import Tensor
+
+
+def hard_rows(columns: int, seed: int = 0, repeats: int = 3) -> Tensor:
+    """Float32 [rows, columns], finite; every class of input occurs ``repeats`` times."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal() -> Tensor:
+        return torch.randn(columns, generator=generator)
+
+    def power(low: int, high: int, size: int = columns) -> Tensor:
+        return torch.exp2(torch.randint(low, high, (size,), generator=generator).float())
+
+    def grid(step: float) -> Tensor:
+        span = int(8 / step)
+        values = torch.randint(-span + 1, span, (columns,), generator=generator) * step
+        return values * power(-6, 6, 1)
+
+    def sparse(values: Tensor) -> Tensor:
+        return values * (torch.rand(columns, generator=generator) < 0.2)
+
+    rows = []
+    for _ in range(repeats):
+        rows += [normal(), normal() * 0.02, normal() / normal().abs().sqrt(), normal().bfloat16().float()]
+        rows += [grid(0.5), grid(0.25), grid(0.125), grid(1 / 16), grid(1.0), sparse(grid(0.25)), -sparse(grid(0.5))]
+        rows += [normal() * power(-20, 20), normal() * power(-120, 120), normal() * 2.0**-130, normal() * 2.0**-147]
+        below = torch.nextafter(power(-8, 8), torch.zeros(columns))
+        rows += [below, torch.nextafter(power(-140, -130), torch.zeros(columns)), power(-9, 9)]
+        rows += [
+            normal().sign() * torch.finfo(torch.float32).max,
+            normal() * 3e37,
+            sparse(normal() * 30) + normal() / 50,
+        ]
+        rows += [normal() * 2.0**-14, normal() * 2.0**15, torch.zeros(columns), -torch.zeros(columns), sparse(normal())]
+    return torch.stack(rows)
+
+
+def bits(x: Tensor) -> Tensor:
+    """The bit patterns of a float tensor: equality that tells -0 from 0."""
+    return x.contiguous().view({4: torch.int32, 2: torch.int16}[x.element_size()])
+
+
+def differences(x: Tensor, y: Tensor) -> int:
+    """In how many elements two float tensors differ in any bit."""
+    assert x.shape == y.shape
+    assert x.dtype == y.dtype
+    return int((bits(x) != bits(y)).sum())

@@ -1,0 +1,244 @@
+"""A search is deterministic, survives being killed, continues where it was, and refuses the wrong file."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mxhw.errors import InputError
+from mxhw.hardware import load_platform
+from mxhw.ir import Assignment, Graph
+from mxhw.passes.analysis import evaluate, evaluate_hardware
+from mxhw.passes.search import SearchConfig, SearchResult, search, seed_designs
+from tests.passes.search.tiny import TOKENS, tiny_graph, tiny_problem, tiny_search, tiny_space
+
+SEEDED = 11  # uniform designs and mixes of the tiny space
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return tiny_graph()
+
+
+@pytest.fixture(scope="module")
+def through(graph: Graph) -> SearchResult:
+    """Return a search that ran without interruption."""
+    return tiny_search(graph, None, 16)
+
+
+def trace(result: SearchResult) -> list[tuple]:
+    return [(record.number, record.parameters, record.values) for record in result.records]
+
+
+def test_same_seed_same_trials(graph: Graph, through: SearchResult) -> None:
+    assert trace(tiny_search(graph, None, 16)) == trace(through)
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2"])
+def test_other_samplers_are_deterministic_too(graph: Graph, through: SearchResult, sampler: str) -> None:
+    once = tiny_search(graph, None, 14, sampler)
+    assert trace(tiny_search(graph, None, 14, sampler)) == trace(once)
+    assert trace(once) != trace(through)[:14]
+
+
+def test_other_seed_other_trials(graph: Graph, through: SearchResult) -> None:
+    assert trace(tiny_search(graph, None, 16, seed=1)) != trace(through)
+
+
+def test_resumed_equals_uninterrupted(graph: Graph, through: SearchResult, tmp_path: Path) -> None:
+    for total in (3, 13, 16, 16):
+        result = tiny_search(graph, tmp_path / "study.db", total)
+        assert trace(result) == trace(through)[:total]
+
+
+def test_killed_search_keeps_its_trials_and_continues(graph: Graph, through: SearchResult, tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.passes.search.tiny", str(path), "1000"]
+    process = subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[3])
+    try:
+        deadline = time.monotonic() + 120
+        while finished(path) < 4:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = finished(path)
+    leave_running(path)
+    result = tiny_search(graph, path, max(16, kept))
+    assert trace(result)[:16] == trace(through)
+    assert states(path).get("RUNNING", 0) == 0
+    assert states(path)["FAIL"] >= 1
+
+
+def finished(path: Path) -> int:
+    return states(path).get("COMPLETE", 0)
+
+
+def states(path: Path) -> dict[str, int]:
+    if not path.exists():
+        return {}
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return dict(connection.execute("SELECT state, COUNT(*) FROM trials GROUP BY state"))
+    except sqlite3.OperationalError:
+        return {}
+    finally:
+        connection.close()
+
+
+def leave_running(path: Path) -> None:
+    """Leave a trial in the state that a killed process leaves it in, wherever the kill above happened to fall."""
+    study = optuna.load_study(study_name="mxhw", storage=f"sqlite:///{path}")
+    study.ask()
+
+
+def test_an_interrupt_keeps_finished_trials(graph: Graph, through: SearchResult, tmp_path: Path, monkeypatch) -> None:
+    problem = tiny_problem(graph)
+    calls = []
+    evaluate_design = problem.evaluate
+
+    def interrupted(design):
+        calls.append(design)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return evaluate_design(design)
+
+    monkeypatch.setattr(problem, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(problem, tiny_space(graph), SearchConfig(trials=16), path=tmp_path / "study.db")
+    assert finished(tmp_path / "study.db") == 5
+    assert trace(tiny_search(graph, tmp_path / "study.db", 16)) == trace(through)
+
+
+def test_records_hold_what_reports_need(graph: Graph, through: SearchResult) -> None:
+    problem = tiny_problem(graph)
+    for record in (through.front[0], through.choice.record, through.records[-1]):
+        again = evaluate(record.assignment, problem.evaluator)
+        assert record.outcome["quality"] == pytest.approx(again.quality.to_json())
+        assert record.outcome["ledger"]["bits_per_input"] == pytest.approx(again.ledger.bits_per_input)
+        hardware = evaluate_hardware(graph, record.assignment, problem.platform, TOKENS)
+        assert record.outcome["hardware"] == hardware.totals()
+        assert record.values == (again.quality.kl, hardware.interval)
+        assert hardware.mac_coverage == 1
+        assert hardware.resources["area"] <= 2e5
+        assert Assignment.from_json(record.to_json()["assignment"]) == record.assignment
+
+
+def test_first_trials_are_the_uniform_designs(graph: Graph, through: SearchResult) -> None:
+    seeds = seed_designs(tiny_space(graph))
+    assert [dict(record.parameters) for record in through.records[: len(seeds)]] == [
+        {**seed, **record.parameters} for seed, record in zip(seeds, through.records, strict=False)
+    ]
+    families = {(record.outcome["assignment"]["notes"]["family"], record.parameters["rows"]) for record in through.records[:4]}
+    assert families == {(family, rows) for family in ("bitmod", "dialect") for rows in (1, 2)}
+
+
+def test_sensitivity_adds_mixed_designs(graph: Graph) -> None:
+    space = tiny_space(graph)
+    plain, seeded = seed_designs(space), seed_designs(space, {name: float(i) for i, name in enumerate(space.linears)})
+    assert len(seeded) > len(plain)
+    mixed = [set(v for k, v in design.items() if k.endswith(":weight")) for design in seeded[len(plain) :]]
+    assert any(len(formats) == 2 for formats in mixed)
+    narrow = [k for k, v in seeded[-3].items() if v == "bitmod4"]
+    assert all(any(name in key for key in narrow) for name in space.linears[:2]) or narrow
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": {"objective": "bits"}}, "objective was 'cycles' and is 'bits'"),
+        ({"problem": {"platform": load_platform("sg13g2")}}, "platform was 'asap7' and is 'sg13g2'"),
+        ({"problem": {"quality": "perplexity"}}, "quality was 'kl' and is 'perplexity'"),
+        ({"space": {"rows": (2, 4)}}, "space was .* and is"),
+        ({"config": {"seed": 7}}, "seed was 0 and is 7"),
+    ],
+)
+def test_a_study_of_another_search_is_refused(graph: Graph, tmp_path: Path, change: dict, message: str) -> None:
+    path = tmp_path / "study.db"
+    tiny_search(graph, path, 1)
+    with pytest.raises(InputError, match=f"is of another search: .*{message}"):
+        search(
+            tiny_problem(graph, **change.get("problem", {})),
+            tiny_space(graph, **change.get("space", {})),
+            SearchConfig(trials=2, **change.get("config", {})),
+            path=path,
+        )
+    assert finished(path) == 1
+
+
+def test_files_that_are_no_study_are_refused_and_left_alone(graph: Graph, tmp_path: Path) -> None:
+    text = tmp_path / "text.db"
+    text.write_text("not a database, but long enough to be mistaken for one")
+    other = tmp_path / "other.db"
+    connection = sqlite3.connect(other)
+    connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.commit()
+    connection.close()
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(other.read_bytes()[:100] + b"\xff" * 4000)
+    for path, message in (
+        (text, "is not an SQLite database"),
+        (other, "of another program"),
+        (damaged, "damaged|cannot be opened"),
+        (tmp_path, "is a folder"),
+    ):
+        before = path.read_bytes() if path.is_file() else b""
+        with pytest.raises(InputError, match=message):
+            tiny_search(graph, path, 1)
+        assert (path.read_bytes() if path.is_file() else b"") == before
+
+
+def test_energy_objective_needs_energies(graph: Graph) -> None:
+    with pytest.raises(InputError, match="needs the energy of platform 'zu7ev', which is unknown"):
+        tiny_problem(graph, platform=load_platform("zu7ev"), objective="energy")
+    with pytest.raises(InputError, match="did you mean 'cycles'"):
+        tiny_problem(graph, objective="cycle")
+
+
+def test_a_platform_too_small_for_all_is_refused_before_any_trial(graph: Graph, tmp_path: Path) -> None:
+    problem = tiny_problem(graph, platform=load_platform("asap7").with_budget(area=500))
+    with pytest.raises(InputError, match="too small"):
+        search(problem, tiny_space(graph), SearchConfig(trials=2), path=tmp_path / "study.db")
+    assert not (tmp_path / "study.db").exists()
+
+
+def test_designs_that_do_not_fit_are_skipped_and_counted(graph: Graph) -> None:
+    easiest = tiny_problem(graph, platform=load_platform("asap7").with_budget(area=1e9))
+    space = tiny_space(graph, rows=(1, 64))
+    design = space.suggest(optuna.trial.FixedTrial(space.parameters("bitmod", 1)))
+    costly = space.suggest(optuna.trial.FixedTrial(space.parameters("bitmod", 64)))
+    least = [smallest(easiest, each) for each in (design, costly)]
+    problem = tiny_problem(graph, platform=load_platform("asap7").with_budget(area=sum(least) / 2))
+    result = search(problem, space, SearchConfig(trials=12))
+    assert result.infeasible >= 2
+    assert len(result.records) + result.infeasible == 12
+    assert {record.parameters["rows"] for record in result.records} == {1}
+
+
+def smallest(problem, design) -> float:
+    """Return the area of a design's smallest arrays."""
+    import numpy as np
+
+    from mxhw.hardware import gemm_costs
+
+    nodes = problem.units.nodes(design.formats)
+    ones = np.ones((len(nodes.names), 1), dtype=np.int64)
+    return float(gemm_costs(nodes.batch, design.rows, ones, problem.platform).resource("area").sum())
+
+
+def test_spaces_without_hardware_are_refused(graph: Graph) -> None:
+    with pytest.raises(InputError, match="no hardware unit multiplies 'int8-e8m0' by 'nf4-g64'"):
+        tiny_space(graph, bitmod_weights=("nf4-g64",))
+    with pytest.raises(InputError, match="family must be one of bitmod, dialect"):
+        tiny_space(graph, families=("posit",))
+    with pytest.raises(InputError, match="sampler must be one of tpe, nsga2, random"):
+        SearchConfig(sampler="grid")

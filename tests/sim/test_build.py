@@ -1,0 +1,63 @@
+"""Builds are cached by content, survive a race, and say what the tools said when they fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mxhw.sim import BuildError, build_simulator, default_cache, lint
+
+from mxhw.errors import InputError
+from tests.sim.toy import VERILOG, write_toy
+
+
+def test_the_same_verilog_elsewhere_reuses_the_build_and_another_does_not(tmp_path: Path, cache: Path) -> None:
+    first = build_simulator([write_toy(tmp_path / "a") / "toy.v"], "toy", cache=cache)
+    again = build_simulator([write_toy(tmp_path / "b") / "toy.v"], "toy", cache=cache)
+    assert again.reused
+    assert again.executable == first.executable
+    other = build_simulator([write_toy(tmp_path / "c", fault=1) / "toy.v"], "toy", cache=cache)
+    assert other.executable != first.executable
+
+
+def test_two_processes_that_build_at_once_share_one_result(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "toy.v"
+    source.write_text(VERILOG + "// raced\n")
+    program = (
+        "import sys; from pathlib import Path; from mxhw.sim import build_simulator\n"
+        "print(build_simulator([Path(sys.argv[1])], 'toy', cache=Path(sys.argv[2])).reused)"
+    )
+    command = [sys.executable, "-c", program, str(source), str(cache)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(racer.communicate(timeout=120)[0].strip() for racer in racers)
+    assert said == ["False", "True"]
+    assert not list(cache.glob("*/tmp*"))
+
+
+def test_wrong_verilog_is_refused_with_the_tool_s_own_words(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "wrong.v"
+    source.write_text("module wrong (input clk); assign nothing = unknown; endmodule\n")
+    with pytest.raises(BuildError, match="unknown"):
+        build_simulator([source], "wrong", cache=cache)
+
+
+def test_an_absent_source_and_an_unwritable_cache_are_input_errors(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read the Verilog file .*absent\.v"):
+        build_simulator([tmp_path / "absent.v"], "toy", cache=cache)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to the build cache .*MXHW_CACHE"):
+        build_simulator([write_toy(tmp_path / "a") / "toy.v"], "toy", cache=tmp_path / "file")
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    monkeypatch.delenv("MXHW_CACHE", raising=False)
+    assert default_cache() == Path("/somewhere/mxhw/sim")
+    monkeypatch.setenv("MXHW_CACHE", "/elsewhere")
+    assert default_cache() == Path("/elsewhere/sim")
+
+
+def test_lint_accepts_the_toy_and_reports_an_undriven_output(tmp_path: Path) -> None:
+    assert lint([write_toy(tmp_path) / "toy.v"], "toy") == ""
+    (tmp_path / "bad.v").write_text("module bad (input a, output [1:0] b); assign b[0] = a; endmodule\n")
+    assert "UNDRIVEN" in lint([tmp_path / "bad.v"], "bad")
