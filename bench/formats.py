@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -39,7 +40,7 @@ def main() -> None:
     out = torch.empty_like(x)
     actions: dict[str, Callable[[], object]] = {"out.copy_(x)": lambda: out.copy_(x)}
     for name in FORMATS:
-        actions[name] = lambda f=parse_format(name): f.fake_quantize(x, out=out)
+        actions[name] = partial(parse_format(name).fake_quantize, x, out=out)
     times: dict[str, list[float]] = {name: [] for name in actions}
     for round_ in range(args.rounds + 1):  # the first round warms up
         for name, action in actions.items():

@@ -25,14 +25,14 @@ from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from mxhw.arithmetic import bitmod_widths, dialect_widths, weight_types
+from mxhw.errors import InputError, MissingToolError
 from mxhw.rtl_templates.decoder import BitModTermDecoder, DialectDecoder
 from mxhw.rtl_templates.gemm.drain import Drain
 from mxhw.rtl_templates.gemm.sequencer import Sequencer
 from mxhw.rtl_templates.gemm.shape import Tiling
 from mxhw.rtl_templates.mac import BitSerialPE, DialectPE, IntegerMac
-
-from mxhw.arithmetic import bitmod_widths, dialect_widths, weight_types
-from mxhw.errors import InputError, MissingToolError
 
 TABLE = Path(__file__).resolve().parent.parent / "mxhw" / "hardware" / "data" / "pe_area.json"
 LANES = 4

@@ -21,7 +21,9 @@ _EXPORTS = {
     "Platform": "mxhw.hardware",
     "InputError": "mxhw.errors",
 }
-_ROOMS = frozenset({"arithmetic", "errors", "formats", "hardware", "ir", "models", "passes", "report", "rtl_templates", "sim"})
+_ROOMS = frozenset(
+    {"arithmetic", "errors", "flow", "formats", "hardware", "ir", "models", "passes", "report", "rtl_templates", "sim"}
+)
 
 __all__ = ["Assignment", "Graph", "InputError", "Platform", "capture"]
 

@@ -62,7 +62,7 @@ def component_verilog(component: wiring.Component, name: str) -> str:
 def gemm_verilog(
     unit: GemmUnit, name: str, *, weights_file: str = "weights.hex", metadata_file: str = "metadata.hex"
 ) -> str:
-    """Return the Verilog of ``unit`` as top module ``name``; every other module in it is called ``{name}_…`` or ``{name}.…``.
+    """Return the Verilog of ``unit`` as top module ``name``; its other modules are ``{name}_…`` and ``{name}.…``.
 
     ``weights_file`` and ``metadata_file`` are what $readmemh opens, relative to where the simulation runs; the metadata
     file is not read by a unit whose ``metadata_depth`` is 0.
@@ -73,9 +73,7 @@ def gemm_verilog(
     unit.weights_file, unit.metadata_file = weights_file, metadata_file
     platform = _SharedModules(name)
     ports = {f"{side}_{member}": _port(getattr(unit, side), member) for side in ("x", "y") for member in _MEMBERS}
-    top = verilog.convert(
-        unit, name=name, platform=platform, ports=ports, emit_src=False, strip_internal_attrs=True
-    )
+    top = verilog.convert(unit, name=name, platform=platform, ports=ports, emit_src=False, strip_internal_attrs=True)
     return "\n".join([*platform.texts, _without_unread_aliases(str(top))])
 
 

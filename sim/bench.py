@@ -12,11 +12,13 @@ MXHW_BENCH_OUTPUT, a folder that gets `run0.json`, `run0.hex` and so on, which m
 import json
 import os
 import random
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, Event, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 
 PERIOD_NS = 10
@@ -31,22 +33,22 @@ class StreamError(AssertionError):
 class Traffic:
     """What has passed both ports so far."""
 
-    def __init__(self, design, beats, stall, seed):
+    def __init__(self, design: dict[str, Any], beats: list[int], stall: float, seed: int) -> None:
         self.design = design
         self.beats = beats
         self.stall = stall
         self.seed = seed
         self.sent = 0
-        self.received = []
-        self.first = 0
-        self.last = 0
+        self.received: list[int] = []
+        self.first = 0.0
+        self.last = 0.0
 
     @property
-    def cycles(self):
+    def cycles(self) -> int:
         """Clock cycles from the first accepted x beat to the last transferred y beat, both counted."""
         return round(self.last - self.first) // PERIOD_NS + 1
 
-    def where(self):
+    def where(self) -> str:
         """Say how far both ports came."""
         index = len(self.received)
         tile, row = divmod(index, self.design["rows"])
@@ -57,12 +59,15 @@ class Traffic:
         )
 
 
-def read_words(path):
+Part = Callable[[Any, Traffic], Awaitable[None]]
+
+
+def read_words(path: str) -> list[int]:
     """Return the words of a hex file, one integer a line."""
     return [int(line, 16) for line in Path(path).read_text().split()]
 
 
-def pauses(traffic, seed):
+def pauses(traffic: Traffic, seed: int) -> Iterator[int]:
     """Yield the idle cycles before each beat: none, geometric, and now and then long enough to fill buffers."""
     choose, longest = random.Random(seed), traffic.design["idle_limit"] // 4
     while True:
@@ -72,7 +77,7 @@ def pauses(traffic, seed):
         yield length if choose.random() >= LONG_PAUSES * bool(length) else choose.randrange(1, longest)
 
 
-async def drive(dut, traffic):
+async def drive(dut: Any, traffic: Traffic) -> None:
     """Offer every x beat; between beats, pause at random with rubbish on the payload."""
     edge, ready_rises, ready = RisingEdge(dut.clk), RisingEdge(dut.x_ready), dut.x_ready
     rubbish = (1 << traffic.design["x_width"]) - 1
@@ -94,14 +99,15 @@ async def drive(dut, traffic):
     dut.x_valid.value = 0
 
 
-async def take(dut, traffic):
+async def take(dut: Any, traffic: Traffic) -> None:
     """Accept y beats with random back-pressure and watch that a waiting beat neither leaves nor changes.
 
     Under stalls, ready of the first beat waits for valid: a valid that waits for ready would never come.
     """
     edge, valid_rises, valid, payload = RisingEdge(dut.clk), RisingEdge(dut.y_valid), dut.y_valid, dut.y_payload
     wanted, lengths = traffic.design["y_beats"], pauses(traffic, ~traffic.seed)
-    pause, waiting = int(traffic.stall > 0), None
+    pause = int(traffic.stall > 0)
+    waiting: int | None = None
     while len(traffic.received) < wanted:
         dut.y_ready.value = int(not pause)
         await edge
@@ -121,16 +127,16 @@ async def take(dut, traffic):
     traffic.last = get_sim_time("ns")
 
 
-async def watch(dut, traffic):
+async def watch(dut: Any, traffic: Traffic) -> None:
     """Raise once neither port has moved for the design's idle limit."""
-    limit, seen = traffic.design["idle_limit"], None
+    limit, seen = traffic.design["idle_limit"], (-1, -1)
     while (now := (traffic.sent, len(traffic.received))) != seen:
         seen = now
         await Timer(limit * PERIOD_NS, "ns")
     raise StreamError(f"no beat moved for {limit} cycles: deadlock or a lost beat; {traffic.where()}")
 
 
-async def expect_silence(dut, traffic):
+async def expect_silence(dut: Any, traffic: Traffic) -> None:
     """Raise if the design has more to say after its last beat, or has not taken every x beat."""
     edge = RisingEdge(dut.clk)
     dut.y_ready.value = 1
@@ -142,7 +148,7 @@ async def expect_silence(dut, traffic):
         raise StreamError(f"the last y beat came before the last x beat was accepted; {traffic.where()}")
 
 
-async def reset(dut):
+async def reset(dut: Any) -> None:
     """Hold reset for a few cycles with both ports idle."""
     dut.rst.value = 1
     dut.x_valid.value = 0
@@ -153,22 +159,31 @@ async def reset(dut):
     await RisingEdge(dut.clk)
 
 
-async def one_run(dut, traffic):
+async def one_run(dut: Any, traffic: Traffic) -> str | None:
     """Stream the whole layer once; return the text of a broken promise, or None."""
+    finished = Event()
+    errors: list[str] = []
+
+    async def guarded(part: Part, is_last: bool) -> None:
+        try:
+            await part(dut, traffic)
+        except StreamError as error:
+            errors.append(str(error))
+        if is_last or errors:
+            finished.set()
+
     await reset(dut)
-    tasks = [cocotb.start_soon(part(dut, traffic)) for part in (take, watch, drive)]
-    try:
-        await First(tasks[0], tasks[1])
-        await expect_silence(dut, traffic)
-    except StreamError as error:
-        return str(error)
-    finally:
-        for task in tasks:
-            task.cancel()
-    return None
+    parts = ((take, True), (watch, True), (drive, False))
+    tasks = [cocotb.start_soon(guarded(part, is_last)) for part, is_last in parts]
+    await finished.wait()
+    if not errors:
+        await guarded(expect_silence, True)
+    for task in tasks:
+        task.cancel()
+    return errors[0] if errors else None
 
 
-def check_widths(dut, design, output):
+def check_widths(dut: Any, design: dict[str, Any], output: str | None) -> None:
     """Raise (and tell the caller in `refused.txt`) if the payload ports are not as wide as design.json says."""
     for port in ("x", "y"):
         found, said = len(getattr(dut, f"{port}_payload")), design[f"{port}_width"]
@@ -179,7 +194,7 @@ def check_widths(dut, design, output):
             raise ValueError(reason)
 
 
-def report(folder, index, traffic, error):
+def report(folder: Path, index: int, traffic: Traffic, error: str | None) -> None:
     """Write one run's outputs and figures for the caller to judge."""
     lines = "".join(f"{word:x}\n" for word in traffic.received)
     (folder / f"run{index}.hex").write_text(lines)
@@ -187,7 +202,7 @@ def report(folder, index, traffic, error):
     (folder / f"run{index}.json").write_text(json.dumps({"cycles": cycles, "error": error}))
 
 
-def judge(traffic, expected, error):
+def judge(traffic: Traffic, expected: list[int], error: str | None) -> None:
     """Raise unless the run kept its promises and every beat is the expected one."""
     wrong = [i for i, (got, want) in enumerate(zip(traffic.received, expected, strict=False)) if got != want]
     assert error is None, error
@@ -195,7 +210,7 @@ def judge(traffic, expected, error):
 
 
 @cocotb.test()
-async def every_output_is_exact(dut):
+async def every_output_is_exact(dut: Any) -> None:
     """Stream the layer once per run, without and with stalls."""
     design = json.loads(Path("design.json").read_text())
     output = os.environ.get("MXHW_BENCH_OUTPUT")

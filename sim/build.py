@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from mxhw.sim import toolchain
-
 from mxhw.errors import InputError
 from mxhw.progress import Progress, SilentProgress
+from mxhw.sim import toolchain
 
 __all__ = ["Build", "BuildError", "build_simulator", "default_cache", "lint"]
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from mxhw.errors import InputError
+from mxhw.progress import Progress, SilentProgress
 from mxhw.sim.build import build_simulator
 from mxhw.sim.compare import Comparison, Mismatch, compare_beats
 from mxhw.sim.design import DESIGN_FILE, X_BEATS_FILE, Y_BEATS_FILE, GemmDesign
-
-from mxhw.errors import InputError
-from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["COSIM_FILE", "CosimCase", "CosimReport", "SimulationError", "find_designs", "run_cosim"]
 

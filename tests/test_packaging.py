@@ -129,5 +129,6 @@ def test_the_clone_works_from_its_root_without_an_install(tmp_path: Path, reposi
 
 
 def test_import_is_quick_because_heavy_packages_wait(repository: Path) -> None:
-    code = "import sys, mxhw; print([name for name in ('torch', 'transformers', 'amaranth', 'optuna') if name in sys.modules])"
+    heavy = ("torch", "transformers", "amaranth", "optuna", "pydantic", "typer")
+    code = f"import sys, mxhw; print([name for name in {heavy} if name in sys.modules])"
     assert run(sys.executable, "-c", code, cwd=repository).stdout.strip() == "[]"

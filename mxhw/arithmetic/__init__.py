@@ -1,4 +1,4 @@
-"""What the hardware computes, operation by operation, as integer reference functions; and the tables RTL shares with it."""
+"""What the hardware computes, operation by operation, as integer references; and the tables that RTL shares with it."""
 
 from mxhw.arithmetic.exact import Limbs, Operand
 from mxhw.arithmetic.gemm import (

@@ -25,7 +25,7 @@ _CHUNK = 1 << (53 - 2 * _SPLIT)
 
 @dataclass(frozen=True)
 class Limbs:
-    """Exact integers ``high * 2**32 + low`` with ``0 <= low < 2**32``, each int64 of one shape."""
+    """Exact integers below 2**95, ``high * 2**32 + low`` with ``0 <= low < 2**32``, each int64 of one shape."""
 
     high: Tensor
     low: Tensor
@@ -60,12 +60,14 @@ class Limbs:
         return (self.high << _LIMB) + self.low
 
     def float64(self) -> Tensor:
-        """Return the integers rounded once to float64 (both limbs are exact in float64 while high < 2**53)."""
+        """Return the integers rounded once to float64, below 2**85 (both limbs are then exact in float64)."""
         return self.high.double() * 2.0**_LIMB + self.low.double()
 
     def objects(self) -> np.ndarray[Any, Any]:
         """Return the integers as a numpy array of Python ints."""
-        return self.high.cpu().numpy().astype(object) * (1 << _LIMB) + self.low.cpu().numpy().astype(object)
+        high, low = (limb.cpu().numpy().astype(object) for limb in (self.high, self.low))
+        integers: np.ndarray[Any, Any] = high * (1 << _LIMB) + low
+        return integers
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def operand(form: IntegerForm) -> Operand:
 
 
 def multiply(x: Operand, w: Operand) -> Tensor | Limbs:
-    """Return the exact product x · wᵀ, [..., M, N]: a float tensor that holds the integers, or limbs if they exceed 2**53.
+    """Return the exact product x · wᵀ, [..., M, N]: a float tensor of integers, or limbs where they can exceed 2**53.
 
     The shorter reduction is padded with zeros (formats pad to whole blocks of their own).
     """

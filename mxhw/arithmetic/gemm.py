@@ -51,8 +51,8 @@ def gemm_accumulators(x: IntegerForm, w: IntegerForm, unit: Unit) -> Accumulator
     """Return the exact accumulators of ``unit`` for x [..., M, blocks, block] and w [..., N, blocks, block].
 
     bitmod: sum over groups of multiplier * group sum. The scales of rows (activation exponents and float scales) stay
-    outside, as in the hardware. dialect: sum over blocks of block sum << (ea + ew - ew_min) with stored exponents ea and
-    ew and the operand's smallest ew; the unit of the result is 2**(ew_min - 32).
+    outside, as in the hardware. dialect: sum over blocks of block sum << (ea + ew - ew_min) with stored exponents ea
+    and ew and the operand's smallest ew; the unit of the result is 2**(ew_min - 32).
 
     Raises InputError if the exponents of a row differ where the unit applies none inside a row.
     """
@@ -87,6 +87,10 @@ def gemm(
 
 class HardwareGemm(nn.Module):
     """``y = x · wᵀ`` in hardware arithmetic with a fixed weight [N, K], encoded once."""
+
+    matrix: Tensor
+    exponent: Tensor
+    scale: Tensor
 
     def __init__(self, weight: Tensor, x_format: Format | str, w_format: Format | str) -> None:
         super().__init__()

@@ -30,7 +30,8 @@ class Term:
     @property
     def value(self) -> int:
         """The term as an integer."""
-        return (-1) ** self.sign * (self.mantissa << self.exponent)
+        magnitude = self.mantissa << self.exponent
+        return -magnitude if self.sign else magnitude
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def unit_for(x_format: Format | str, w_format: Format | str) -> Unit:
     if unit is None:
         raise InputError(
             f"no hardware unit multiplies {_format(x_format)} inputs by {_format(w_format)} weights; the units take "
-            "int8-e8m0 with int8, int8-e8m0, int6, int4-g128-s8, bitmod3 or bitmod4, and dialect4 with dialect4 of one block size"
+            "int8-e8m0 with int8, int8-e8m0, int6, int4-g128-s8, bitmod3 or bitmod4, and dialect4 with dialect4 of one "
+            "block size"
         )
     return unit
 

@@ -1,7 +1,7 @@
 """Register widths of the GEMM units, derived from the largest operands so that no sum can overflow.
 
-Source: arithmetic.md section 5. Activations of the BitMoD unit are INT8 codes of a symmetric format: -128 does not occur.
-All widths are in bits and include the sign.
+Source: arithmetic.md section 5. Activations of the BitMoD unit are INT8 codes of a symmetric format:
+-128 does not occur. All widths are in bits and include the sign.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def bitmod_widths(weight_type: str, k: int, group: int | None = None, lanes: int
 
 
 def dialect_widths(k: int, block: int, weight_exponents: tuple[int, int]) -> DialectWidths:
-    """Return the widths of a DialectFP4 PE; ``weight_exponents`` are the layer's smallest and largest stored exponent."""
+    """Return the widths of a DialectFP4 PE; ``weight_exponents``: the layer's smallest and largest stored exponent."""
     _check_length("k", k)
     _check_length("block", block)
     low, high = weight_exponents

@@ -1,4 +1,4 @@
-"""What the command line shows: progress bars on a terminal, plain lines elsewhere, tables, and one JSON object on request.
+"""What the command line shows: bars on a terminal, plain lines elsewhere, tables, and one JSON object on request.
 
 With ``--json`` standard output carries exactly one JSON object; everything else goes to standard error.
 """

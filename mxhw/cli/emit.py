@@ -33,7 +33,7 @@ def emit(
     """
     from mxhw.flow.assignments import assignment_for
     from mxhw.models import capture, load_model, read_ids, windows
-        from mxhw.passes.emit import EmitLayers, EmitLayersConfig
+    from mxhw.passes.emit import EmitLayers, EmitLayersConfig
 
     output = Output(as_json=json)
     loaded = load_model(model)

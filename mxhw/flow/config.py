@@ -26,7 +26,7 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Texts: each the path of a text file (or a .npy file of token ids), or the name of one that came with the model."""
+    """Texts: each a text file (or a .npy file of token ids), or the name of one that came with the model."""
 
     calibration: str = Field("calibration", description="held-in text for statistics")
     search: str = Field("search", description="text that designs are searched on")

@@ -1,12 +1,14 @@
-"""Everything that a run needs before it writes anything: tools, model, texts, platform and search space, all checked."""
+"""What a run needs before it writes anything: tools, model, texts, platform and search space, all checked."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from mxhw.errors import MissingToolError
+from mxhw.errors import InputError, MissingToolError
 from mxhw.flow.config import Config
 from mxhw.hardware import Platform, load_platform
 from mxhw.ir import Graph
@@ -64,17 +66,20 @@ def prepare(config: Config, progress: Progress, *, simulate: bool = True) -> Pre
     """
     if simulate:
         require_tools()
-    platform = load_platform(config.platform.name)
-    if config.platform.budget:
-        platform = platform.with_budget(**config.platform.budget)
-    names = SpaceConfig.__dataclass_fields__.keys()
-    space = SpaceConfig(**{name: getattr(config.search, name) for name in names})
+    with _section("platform"):
+        platform = load_platform(config.platform.name)
+        if config.platform.budget:
+            platform = platform.with_budget(**config.platform.budget)
+    with _section("search"):
+        names = SpaceConfig.__dataclass_fields__.keys()
+        space = SpaceConfig(**{name: getattr(config.search, name) for name in names})
     with progress.task("capture", 2) as task:
         loaded = load_model(config.model)
         data = config.data
-        calibration = windows(read_ids(data.calibration, loaded), data.context, data.calibration_windows)
-        search = windows(read_ids(data.search, loaded), data.context, data.search_windows)
-        test = windows(read_ids(data.test, loaded), data.context, data.test_windows)
+        with _section("data"):
+            calibration = windows(read_ids(data.calibration, loaded), data.context, data.calibration_windows)
+            search = windows(read_ids(data.search, loaded), data.context, data.search_windows)
+            test = windows(read_ids(data.test, loaded), data.context, data.test_windows)
         task.advance()
         graph = capture(loaded, batch=1, sequence=data.context)
         task.note(f"{len(graph.nodes)} operations, {len(graph.gemms)} matrix products")
@@ -91,3 +96,12 @@ def prepare(config: Config, progress: Progress, *, simulate: bool = True) -> Pre
         test,
         1.0 if byte_model else None,
     )
+
+
+@contextmanager
+def _section(name: str) -> Iterator[None]:
+    """Let errors say which section of the config they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"[{name}] {error}") from error

@@ -78,7 +78,7 @@ def plan_arrays(
     cycles = np.where(useful, costs.cycles, np.iinfo(np.int64).max)
 
     def choose(bound: int) -> NDArray[np.int64]:
-        return np.argmin(np.where(cycles <= bound, price, np.inf), axis=1)
+        return np.asarray(np.argmin(np.where(cycles <= bound, price, np.inf), axis=1), dtype=np.int64)
 
     def fits(choice: NDArray[np.int64]) -> bool:
         return all(_total(need, choice) <= budget[name] for name, need in needs.items())

@@ -7,7 +7,7 @@ the units themselves, DRAM, and what a transformer has besides GEMMs.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ class GemmCosts:
     def resource(self, name: str) -> FloatArray:
         """Return the use of one of the platform's resources: "area", "lut", "bram" or "dsp"."""
         if name in ("area", "lut"):
-            return sum(self.logic.values()) + sum(self.memory.values())
+            return _total(self.logic) + _total(self.memory)
         return self.blocks if name == "bram" else np.zeros_like(self.blocks)
 
     def total_energy(self) -> FloatArray:
@@ -64,7 +64,7 @@ class GemmCosts:
         """
         if self.energy is None:
             raise InputError("the energy of this platform is unknown: use an ASIC platform, or another objective")
-        return sum(self.energy.values())
+        return _total(self.energy)
 
 
 def gemm_costs(
@@ -86,16 +86,20 @@ def gemm_costs(
     if platform.kind == "fpga":
         mapped = {name: fpga_blocks(memory, platform) for name, memory in memories.items()}
         memory = {name: luts for name, (_, luts) in mapped.items()}
-        blocks = sum(count for count, _ in mapped.values())
+        blocks = _total({name: count for name, (count, _) in mapped.items()})
     else:
         memory = {name: asic_area(each, platform) for name, each in memories.items()}
-    energy = None
+    energy: dict[str, FloatArray] | None = None
     if platform.memory_energy is not None and platform.logic_energy is not None:
-        active = sum(logic.values()) * steady_cycles(batch, rows, columns)
+        active = _total(logic) * steady_cycles(batch, rows, columns)
         energy = {"logic": active * logic_energy_density(platform)}
         energy |= {name: access_energy(each, platform.memory_energy) for name, each in memories.items()}
-    bits = sum(each.bits for each in memories.values())
+    bits = _total({name: each.bits for name, each in memories.items()})
     return GemmCosts(total_cycles(batch, rows, columns), logic, memory, blocks, bits, energy)
+
+
+def _total(parts: dict[str, FloatArray]) -> FloatArray:
+    return reduce(np.add, parts.values())
 
 
 @dataclass(frozen=True)

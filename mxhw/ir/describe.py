@@ -194,5 +194,7 @@ def _constants(node: fx.Node) -> str:
     """Return the arguments that are no nodes (a window, an epsilon), those inside a folded node included."""
     if node.op == "call_module":
         body = cast(fx.GraphModule, cast(fx.GraphModule, node.graph.owning_module).get_submodule(str(node.target)))
-        return " ".join(f"{inner.target}{_constants(inner)}" for inner in body.graph.nodes if inner.op == "call_function")
+        return " ".join(
+            f"{inner.target}{_constants(inner)}" for inner in body.graph.nodes if inner.op == "call_function"
+        )
     return str(fx.map_arg((node.args, node.kwargs), lambda _: None))

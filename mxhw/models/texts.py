@@ -57,7 +57,7 @@ def windows(ids: Tensor, context: int, count: int = 0) -> Tensor:
     available = ids.numel() // context
     if available < max(count, 1):
         raise InputError(
-            f"text of {ids.numel()} tokens has {available} windows of {context}, fewer than the {max(count, 1)} needed; "
+            f"text of {ids.numel()} tokens has {available} windows of {context}, fewer than {max(count, 1)}; "
             "give a longer text, a smaller context or fewer windows"
         )
     cut = ids[: available * context].view(available, context)

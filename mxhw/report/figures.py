@@ -30,7 +30,7 @@ class Axis:
 
 
 AXES = (
-    Axis("cycles", "cycles a prefill, thousands", 1e-3),
+    Axis("interval", "cycles between prefills, thousands", 1e-3),
     Axis("area", "area"),
     Axis("energy", "energy a prefill, µJ", 1e-6),
     Axis("weight_bits", "true bits a weight"),

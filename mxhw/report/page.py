@@ -16,12 +16,19 @@ __all__ = ["cosim_verdict", "summary_rows", "write_cosim_page", "write_report"]
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
-p.lead { color: #555; margin-top: 0; max-width: 75ch; } p { max-width: 85ch; }
-table { border-collapse: collapse; margin: .6rem 0; } td, th { padding: .28rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
-td:first-child, th:first-child { text-align: left; } th { font-weight: 600; border-bottom: 2px solid #888; }
-code, pre { background: #f4f4f2; border-radius: 4px; padding: .1rem .35rem; } pre { padding: .7rem 1rem; overflow-x: auto; }
-.yes { color: #1b7f4b; font-weight: 600; } .no { color: #b3261e; font-weight: 600; } .scroll { overflow-x: auto; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
+p { max-width: 85ch; }
+p.lead { color: #555; margin-top: 0; max-width: 75ch; }
+table { border-collapse: collapse; margin: .6rem 0; }
+td, th { padding: .28rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
+td:first-child, th:first-child { text-align: left; }
+th { font-weight: 600; border-bottom: 2px solid #888; }
+code, pre { background: #f4f4f2; border-radius: 4px; padding: .1rem .35rem; }
+pre { padding: .7rem 1rem; overflow-x: auto; }
+.yes { color: #1b7f4b; font-weight: 600; }
+.no { color: #b3261e; font-weight: 600; }
+.scroll { overflow-x: auto; }
 """
 
 
@@ -31,8 +38,8 @@ def write_report(results: Results, path: Path) -> None:
     parts = [
         f"<h1>mxhw: {_escape(results.model)} on {_escape(results.platform)}</h1>",
         f"<p class='lead'>{len(results.points)} designs of {results.parameters:,} parameters searched by "
-        f"{_escape(results.config['search']['objective'])} against quality; the chosen one ({_escape(chosen.reason)}) and the best of the "
-        "other family of processing elements were emitted as RTL and simulated.</p>",
+        f"{_escape(results.config['search']['objective'])} against quality. The chosen one ({_escape(chosen.reason)}) "
+        "and the best of the other family of processing elements were emitted as RTL and simulated.</p>",
         "<h2>Result</h2>",
         _table(["", *[_design_title(d) for d in results.designs]], summary_rows(results)),
         "<h2>Quality against hardware</h2>",
@@ -76,7 +83,8 @@ def cosim_verdict(cosim: dict[str, Any] | None, family: str | None = None) -> st
     cases = [case for case in (cosim or {}).get("cases", []) if family in (None, case["unit"])]
     if not cases:
         return "not simulated"
-    return "yes" if all(case["mismatches"] == 0 and case["outputs"] > 0 for case in cases) else "no"
+    good = [case["mismatches"] == 0 and case["outputs"] > 0 and case["error"] is None for case in cases]
+    return "yes" if all(good) else "no"
 
 
 def summary_rows(results: Results) -> list[list[str]]:
@@ -85,9 +93,9 @@ def summary_rows(results: Results) -> list[list[str]]:
     base = results.float_test
 
     def perplexity(quality: QualityRow) -> str:
-        return f"{quality.perplexity:.4f} ({100 * (quality.perplexity / base.perplexity - 1):+.2f} %)"
+        return _against(quality.perplexity, base.perplexity)
 
-    rows = [
+    return [
         ["perplexity, float model", *[f"{base.perplexity:.4f}" for _ in designs]],
         ["perplexity, quantized (float emulation)", *[perplexity(d.emulated) for d in designs]],
         ["perplexity, hardware arithmetic", *[perplexity(d.hardware) for d in designs]],
@@ -97,12 +105,11 @@ def summary_rows(results: Results) -> list[list[str]]:
         ["true bits a weight", *[f"{d.weight_bits:.3f}" for d in designs]],
         ["true bits an input element", *[f"{d.input_bits:.3f}" for d in designs]],
         ["cycles a prefill, all GEMMs one after the other", *[f"{d.cycles:,.0f}" for d in designs]],
-        ["cycles a prefill, as a pipeline (slowest GEMM)", *[f"{d.interval:,.0f}" for d in designs]],
+        ["cycles between prefills (slowest GEMM)", *[f"{d.interval:,.0f}" for d in designs]],
         ["area", *[f"{d.area:,.0f} {d.area_unit}" for d in designs]],
         ["energy a prefill", *["no figure" if d.energy is None else f"{d.energy * 1e-6:,.2f} µJ" for d in designs]],
         ["RTL equal to the software", *[cosim_verdict(results.cosim, d.family) for d in designs]],
     ]
-    return rows
 
 
 def _design_title(design: Design) -> str:
@@ -116,18 +123,25 @@ def _front_table(results: Results) -> str:
     for point in results.points:
         if not point.on_front:
             continue
-        test = (
-            ""
-            if point.test is None
-            else f"{point.test.perplexity:.4f} ({100 * (point.test.perplexity / base - 1):+.2f} %)"
-        )
-        energy = "" if point.energy is None else f"{point.energy * 1e-6:,.2f}"
         rows.append(
-            [str(point.trial), point.label, test, f"{point.weight_bits:.3f}", f"{point.input_bits:.3f}"]
-            + [f"{point.cycles:,.0f}", f"{point.area:,.0f}", energy]
+            [
+                str(point.trial),
+                point.label,
+                "" if point.test is None else _against(point.test.perplexity, base),
+                f"{point.weight_bits:.3f}",
+                f"{point.input_bits:.3f}",
+                f"{point.interval:,.0f}",
+                f"{point.area:,.0f}",
+                "" if point.energy is None else f"{point.energy * 1e-6:,.2f}",
+            ]
         )
-    head = ["trial", "design", "test perplexity", "bits a weight", "bits an input", "cycles", "area", "energy, µJ"]
-    return "<p>The front of the search, with the perplexity on the test text:</p>" + _table(head, rows)
+    head = ["trial", "design", "test perplexity", "bits a weight", "bits an input", "interval", "area", "energy, µJ"]
+    words = "The front of the search, with the perplexity on the test text and how far it is above the float model's:"
+    return f"<p>{words}</p>" + _table(head, rows)
+
+
+def _against(perplexity: float, base: float) -> str:
+    return f"{perplexity:.4f} ({100 * (perplexity / base - 1):+.2f} %)"
 
 
 def _cosim(cosim: dict[str, Any] | None) -> str:
@@ -151,17 +165,21 @@ def _cosim(cosim: dict[str, Any] | None) -> str:
             case["input_format"],
             f"{case['outputs']:,}",
             f"{case['mismatches']:,}",
-            f"{case['cycles_stall_free']:,} ({case['cycles_stall_free_predicted']:,})",
-            f"{case['cycles']:,}",
+            f"{_count(case['cycles_stall_free'])} ({_count(case['cycles_stall_free_predicted'])})",
+            _count(case["cycles"]),
         ]
         for case in cosim["cases"]
     ]
     verdict = cosim_verdict(cosim)
     words = {
-        "yes": f"<p class='yes'>All {cosim['outputs']:,} outputs of the simulated RTL equal the software, bit for bit.</p>",
-        "no": f"<p class='no'>{cosim['mismatches']:,} of {cosim['outputs']:,} outputs differ from the software.</p>",
+        "yes": f"All {cosim['outputs']:,} outputs of the simulated RTL equal the software, bit for bit.",
+        "no": f"{cosim['mismatches']:,} of {cosim['outputs']:,} outputs differ from the software.",
     }
-    return words[verdict] + _table(head, rows)
+    return f"<p class='{verdict}'>{words[verdict]}</p>" + _table(head, rows)
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 def _stages(seconds: dict[str, float]) -> str:
@@ -192,7 +210,8 @@ def _escape(text: str) -> str:
 def _write(path: Path, title: str, parts: list[str]) -> None:
     page = (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{_escape(title)}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>"
     )
     beside = path.with_name(path.name + ".new")
     beside.write_text(page, encoding="utf-8")

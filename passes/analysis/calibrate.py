@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from mxhw.passes.analysis.statistics import RunningStatistics
-from mxhw.passes.base import Pass, PassResult, register_pass
 from torch import Tensor, fx
 
 from mxhw.errors import InputError
 from mxhw.ir import Graph, NodeInfo
 from mxhw.ir.dialect import OPERAND_POSITION
+from mxhw.passes.analysis.statistics import RunningStatistics
+from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["Calibrate", "CalibrateConfig"]

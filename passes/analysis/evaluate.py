@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mxhw.ir import Assignment
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
 from mxhw.passes.transform.quantize import Arithmetic, Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
-
-from mxhw.ir import Assignment
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from mxhw.passes.analysis.units import GemmNodes, UnitFactory
 
 from mxhw.errors import InputError
 from mxhw.hardware import ArrayPlan, Platform, cost_arrays
 from mxhw.ir import Assignment, Graph
+from mxhw.passes.analysis.units import GemmNodes, UnitFactory
 
 __all__ = ["HardwareReport", "evaluate_hardware", "hardware_report"]
 

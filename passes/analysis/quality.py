@@ -115,7 +115,7 @@ class QualityEvaluator:
         return torch.stack([loss, kl, agreed])
 
     def _chunks(self) -> tuple[Tensor, ...]:
-        return self.windows.split(self.batch)
+        return torch.split(self.windows, self.batch)
 
     @staticmethod
     @torch.no_grad()

@@ -5,13 +5,12 @@ Measured, not estimated: one forward pass over the windows per linear layer, KL 
 
 from dataclasses import dataclass, replace
 
+from mxhw.formats import parse_format
+from mxhw.ir import Assignment, Graph, site_key
 from mxhw.passes.analysis.quality import QualityEvaluator
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
-
-from mxhw.formats import parse_format
-from mxhw.ir import Assignment, Graph, site_key
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["STATISTIC", "Sensitivity", "SensitivityConfig", "sensitivities"]

@@ -37,7 +37,7 @@ def gemm_unit(
     """
     kind = supports(x_format, w_format)
     if kind == "dialect":
-        block = w_format.block
+        block = w_format.block or k
         metadata = _bits(w_format, "block")
         return GemmUnit(
             kind,

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import mxhw.sim
 import numpy as np
 import torch
+from torch import Tensor
+
+import mxhw.sim
+from mxhw.arithmetic import gemm_accumulators
+from mxhw.errors import InputError
+from mxhw.formats import Encoded, Format, IntegerForm, pack_words, parse_format
 from mxhw.passes.emit.instructions import instructions
 from mxhw.passes.emit.names import folder_name
 from mxhw.passes.emit.units import UnitPlan, plan_unit
 from mxhw.sim.design import DESIGN_FILE, X_BEATS_FILE, Y_BEATS_FILE, GemmDesign
-from torch import Tensor
-
-from mxhw.arithmetic import gemm_accumulators
-from mxhw.errors import InputError
-from mxhw.formats import Encoded, Format, IntegerForm, pack_words, parse_format
 
 __all__ = ["EmittedGemm", "GemmSource", "emit_gemm"]
 
@@ -92,7 +92,7 @@ def emit_gemm(source: GemmSource, root: Path) -> EmittedGemm:
     accumulators = gemm_accumulators(x_integers, w_integers, plan.unit)
     images = _images(plan, _stored(w_format, w))
     beats = {
-        X_BEATS_FILE: unit.input_beats(*_operand(plan, _stored(x_format, x))),
+        X_BEATS_FILE: unit.input_beats(*_operand(plan, _stored(x_format, x), x_integers)),
         Y_BEATS_FILE: unit.output_beats(accumulators.objects()),
     }
     design = GemmDesign(
@@ -134,10 +134,11 @@ def _stored(fmt: Format, encoded: Encoded) -> dict[str, np.ndarray]:
     return patterns | {"code": codes.reshape(codes.shape[0], -1)}
 
 
-def _operand(plan: UnitPlan, stored: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Return what the unit's input stream carries."""
-    names = ("code", "dialect", "exponent") if plan.unit == "dialect" else ("code",)
-    return [stored[name] for name in names]
+def _operand(plan: UnitPlan, stored: Mapping[str, np.ndarray], integers: IntegerForm) -> list[np.ndarray]:
+    """Return what the unit's input stream carries; narrower integers than its 8 bits keep their sign."""
+    if plan.unit == "dialect":
+        return [stored[name] for name in ("code", "dialect", "exponent")]
+    return [integers.values.flatten(1).numpy()]
 
 
 def _images(plan: UnitPlan, stored: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mxhw.passes.analysis.activations import capture_inputs
-from mxhw.passes.base import Pass, PassResult, register_pass
-from mxhw.passes.emit.gemm import EmittedGemm, GemmSource, emit_gemm
-from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from torch import Tensor
 
 from mxhw.arithmetic import supports
 from mxhw.errors import InputError
 from mxhw.ir import Assignment, Graph, NodeInfo
+from mxhw.passes.analysis.activations import capture_inputs
+from mxhw.passes.base import Pass, PassResult, register_pass
+from mxhw.passes.emit.gemm import EmittedGemm, GemmSource, emit_gemm
+from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["EmitLayers", "EmitLayersConfig", "emittable"]

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape, gemm_verilog, verilog_library
-
 from mxhw.arithmetic import unit_for, weight_exponents, weight_type
 from mxhw.errors import InputError
 from mxhw.formats import Format, IntegerForm
+from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape, gemm_verilog, verilog_library
 
 __all__ = ["UnitPlan", "plan_unit"]
 
@@ -82,7 +81,6 @@ def plan_unit(
     unit = unit_for(x_format, w_format)
     if unit == "dialect":
         return UnitPlan(unit, rows, columns, lanes, n, k, "fp4", w_format.block, weight_exponents(weights))
-    group = None
-    if any(field.name == "multiplier" for field in w_format.fields):
-        group = w_format.block or -(-k // lanes) * lanes
+    has_multiplier = any(field.name == "multiplier" for field in w_format.fields)
+    group = w_format.block if has_multiplier else None
     return UnitPlan(unit, rows, columns, lanes, n, k, weight_type(w_format), group, None)

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mxhw.passes.search.record import TrialRecord
-
 from mxhw.errors import InputError
+from mxhw.passes.search.record import TrialRecord
 
 __all__ = ["Choice", "choose"]
 

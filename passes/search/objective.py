@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from mxhw.errors import InputError, nearest
+from mxhw.hardware import Platform, plan_arrays
+from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis.hardware import HardwareReport, hardware_report
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
@@ -12,15 +15,19 @@ from mxhw.passes.search.space import Design
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
 
-from mxhw.errors import InputError, nearest
-from mxhw.hardware import Platform, plan_arrays
-from mxhw.ir import Assignment, Graph
-
-__all__ = ["OBJECTIVES", "HardwareObjective", "Outcome", "Problem", "QualityMeasure"]
+__all__ = ["OBJECTIVES", "HardwareObjective", "Outcome", "Planned", "Problem", "QualityMeasure"]
 
 HardwareObjective = Literal["cycles", "area", "energy", "edp", "bits"]
 QualityMeasure = Literal["kl", "perplexity"]
 OBJECTIVES: tuple[str, ...] = get_args(HardwareObjective)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A design with its arrays, and what it costs."""
+
+    assignment: Assignment
+    hardware: HardwareReport
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,8 @@ class Problem:
             )
         self.units = UnitFactory(self.graph, self.sequence)
 
-    def plan(self, design: Design) -> tuple[Assignment, HardwareReport]:
-        """Return the design with its arrays, and what it costs.
+    def plan(self, design: Design) -> Planned:
+        """Return the design with its arrays, and what it costs; no forward pass is needed for that.
 
         Raises
         ------
@@ -96,14 +103,13 @@ class Problem:
         plan = plan_arrays(nodes.names, nodes.batch, self.platform, design.rows, share=design.share)
         report = hardware_report(plan, nodes, self.platform, self.sequence, self.units.total_macs())
         notes = {"family": design.family, "rows": design.rows, "share": design.share}
-        return Assignment(self.graph.signature.model, dict(design.formats), plan.arrays(), notes), report
+        return Planned(Assignment(self.graph.signature.model, dict(design.formats), plan.arrays(), notes), report)
 
-    def evaluate(self, design: Design) -> Outcome:
-        """Return the outcome of a design; InputError if the platform is too small for it."""
-        assignment, report = self.plan(design)
-        quantized = Quantize(QuantizeConfig(assignment=assignment), self.cache)(self.graph).graph
-        bits = ledger(self.graph, assignment, sequence=self.sequence)
-        return Outcome(assignment, self.evaluator(quantized), report, bits)
+    def evaluate(self, planned: Planned) -> Outcome:
+        """Return the outcome of a planned design: its quality on the text, and its bits."""
+        quantized = Quantize(QuantizeConfig(assignment=planned.assignment), self.cache)(self.graph).graph
+        bits = ledger(self.graph, planned.assignment, sequence=self.sequence)
+        return Outcome(planned.assignment, self.evaluator(quantized), planned.hardware, bits)
 
     def values(self, outcome: Mapping[str, Any]) -> tuple[float, float]:
         """Return (quality, hardware) of the JSON of an outcome: the pair that a search minimizes."""

@@ -5,9 +5,11 @@ nothing but the finished trials, so a search that was interrupted and resumed eq
 """
 
 from typing import Literal, get_args
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from mxhw.errors import InputError, nearest
@@ -36,15 +38,16 @@ def make_sampler(name: str, seed: int, index: int) -> BaseSampler:
         return NSGAIISampler(population_size=_POPULATION, seed=mixed)
     if name != "tpe":
         raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, not {name!r}{nearest(name, SAMPLERS)}")
-    return TPESampler(
-        n_startup_trials=_STARTUP_TRIALS,
-        n_ei_candidates=_CANDIDATES,
-        multivariate=True,  # formats of neighbouring layers and the rows depend on each other
-        group=True,  # a family's parameters exist only in that family: one joint model per group
-        constant_liar=False,  # one worker: there are no running trials to be kept away from
-        warn_independent_sampling=False,
-        seed=mixed,
-    )
+    with catch_warnings():
+        simplefilter("ignore", ExperimentalWarning)  # `group` is what a space of two families needs
+        return TPESampler(
+            n_startup_trials=_STARTUP_TRIALS,
+            n_ei_candidates=_CANDIDATES,
+            multivariate=True,  # formats of neighbouring layers and the rows depend on each other
+            group=True,  # a family's parameters exist only in that family: one joint model per group
+            constant_liar=False,  # one worker: there are no running trials to be kept away from
+            seed=mixed,
+        )
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

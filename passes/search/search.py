@@ -7,6 +7,9 @@ from time import perf_counter
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
+
+from mxhw.errors import InputError
 from mxhw.passes.search.choose import Choice, choose
 from mxhw.passes.search.front import pareto_front
 from mxhw.passes.search.objective import Problem
@@ -23,9 +26,6 @@ from mxhw.passes.search.samplers import SamplerName, make_sampler
 from mxhw.passes.search.seeds import seed_designs
 from mxhw.passes.search.space import SearchSpace
 from mxhw.passes.search.study import fingerprint_of_graph, fingerprint_of_tensor, open_study
-from optuna.trial import TrialState
-
-from mxhw.errors import InputError
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["SearchConfig", "SearchResult", "search"]
@@ -109,8 +109,8 @@ def search(
     _check_feasible(problem, space)
     seeds = seed_designs(space, sensitivity)
     study = open_study(path, _fingerprint(problem, space, config, seeds))
-    progress = progress or SilentProgress()
-    with progress.task("search", config.trials) as task:
+    shown = progress or SilentProgress()
+    with shown.task("search", config.trials) as task:
         done = len(finished_trials(study))
         task.advance(min(done, config.trials))
         for index in range(done, config.trials):
@@ -148,12 +148,12 @@ def _run_trial(
         design = space.suggest(trial)
         trial.set_user_attr(INDEX, index)
         try:
-            problem.plan(design)
+            planned = problem.plan(design)
         except InputError as error:
             trial.set_user_attr(INFEASIBLE, str(error))
             study.tell(trial, state=TrialState.FAIL)
             return
-        outcome = problem.evaluate(design).to_json()
+        outcome = problem.evaluate(planned).to_json()
         trial.set_user_attr(OUTCOME, {**outcome, "seconds": perf_counter() - started})
         study.tell(trial, problem.values(outcome))
     except BaseException:

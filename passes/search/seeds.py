@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from mxhw.passes.search.space import SearchSpace
-
 from mxhw.formats import parse_format
+from mxhw.passes.search.space import SearchSpace
 
 __all__ = ["MIXES", "seed_designs"]
 

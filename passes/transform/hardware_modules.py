@@ -20,7 +20,7 @@ class HardwareLinear(nn.Module):
         self.gemm = gemm
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        y = self.gemm(x).to(x.dtype)
+        y: Tensor = self.gemm(x).to(x.dtype)
         return y if bias is None else y + bias
 
 
@@ -53,5 +53,5 @@ def _over_heads(gemm: nn.Module, lhs: Tensor, rhs: Tensor) -> Tensor:
     """Multiply every query head with the key/value head that it shares (grouped-query attention)."""
     batch, heads, length, width = lhs.shape
     groups = rhs.shape[1]
-    y = gemm(lhs.reshape(batch, groups, heads // groups, length, width), rhs[:, :, None])
+    y: Tensor = gemm(lhs.reshape(batch, groups, heads // groups, length, width), rhs[:, :, None])
     return y.reshape(batch, heads, length, y.shape[-1]).to(lhs.dtype)

@@ -5,16 +5,15 @@ rewrite:  node with formats  →  node with `Hardware` (unit, rows, columns, lan
 How sizes are chosen is in :mod:`mxhw.hardware.arrays`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mxhw.hardware import MOST_COLUMNS, ArrayPlan, Platform, plan_arrays
+from mxhw.ir import Assignment, Graph, Hardware, NodeInfo
 from mxhw.passes.analysis.hardware import HardwareReport, hardware_report
 from mxhw.passes.analysis.units import LANES, GemmNodes, UnitFactory
 from mxhw.passes.base import Pass, PassResult, register_pass
-
-from mxhw.hardware import MOST_COLUMNS, ArrayPlan, Platform, plan_arrays
-from mxhw.ir import Assignment, Graph, Hardware, NodeInfo
 
 __all__ = ["Parallelize", "ParallelizeConfig"]
 
@@ -110,6 +109,6 @@ def _records(
         yield replace(infos[name], hardware=hardware)
 
 
-def _interface(row_bits: int, costs: dict[str, Any]) -> dict[str, int]:
+def _interface(row_bits: int, costs: Mapping[str, Any]) -> dict[str, int]:
     """Return the payload widths [bits] of the unit's input and output streams."""
     return {"x": costs["rows"] * row_bits, "y": costs["columns"] * costs["accumulator_bits"]}

@@ -10,12 +10,9 @@ output head tied to the embedding) is rounded for the GEMM only.
 
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from mxhw.passes.base import Pass, PassResult, register_pass
-from mxhw.passes.transform.hardware_modules import HardwareAttentionPV, HardwareAttentionQK, HardwareLinear
-from mxhw.passes.transform.weights import WeightCache
 from torch import Tensor, fx, nn
 
 from mxhw.arithmetic import supports
@@ -23,6 +20,9 @@ from mxhw.errors import InputError
 from mxhw.formats import Format, parse_format
 from mxhw.ir import Assignment, Graph, NodeInfo, Site
 from mxhw.ir.dialect import OPERAND_POSITION
+from mxhw.passes.base import Pass, PassResult, register_pass
+from mxhw.passes.transform.hardware_modules import HardwareAttentionPV, HardwareAttentionQK, HardwareLinear
+from mxhw.passes.transform.weights import WeightCache
 
 __all__ = ["Arithmetic", "Quantize", "QuantizeConfig"]
 
@@ -110,9 +110,9 @@ class _Rewriting:
         sites = tuple(replace(site, format=self.formats.get(site.key, site.format)) for site in info.sites)
         node.meta[_INFO] = replace(info, sites=sites)
         formats = {site.operand: parse_format(self.formats[site.key]) for site in sites if site.key in self.formats}
-        pair = [formats.get(operand) for operand in _OPERANDS.get(info.op, ())]
-        if self.exact and len(pair) == 2 and None not in pair and supports(*pair) is not None:
-            self._to_hardware(node, info, *pair)
+        pair = [formats[operand] for operand in _OPERANDS.get(info.op, ()) if operand in formats]
+        if self.exact and len(pair) == 2 and supports(pair[0], pair[1]) is not None:
+            self._to_hardware(node, info, pair[0], pair[1])
             self.in_hardware.append(info.name)
             return
         if self.exact and info.is_gemm:
@@ -123,7 +123,7 @@ class _Rewriting:
 
     def _quantize(self, node: fx.Node, site: Site, fmt: Format) -> None:
         position = OPERAND_POSITION[site.operand]
-        source = node.args[position]
+        source = _node(node.args[position])
         if site.operand == "weight" and source.op == "get_attr":
             value = self.cache.fake_quantized(self._tensor(source), fmt, site.axis)
             with self.fx.inserting_before(node):
@@ -144,14 +144,16 @@ class _Rewriting:
 
     def _to_hardware(self, node: fx.Node, info: NodeInfo, lhs: Format, rhs: Format) -> None:
         """Put a module in the place of the operator; it takes the unrounded operands and encodes them itself."""
+        module: nn.Module
+        args = node.args
         if info.op == "linear":
-            source, weight, *bias = node.args
-            gemm = self.cache.hardware(self._tensor(weight), lhs, rhs)
-            module, args = HardwareLinear(gemm), (source, *bias)
+            module = HardwareLinear(self.cache.hardware(self._tensor(_node(args[1])), lhs, rhs))
+            args = (args[0], *args[2:])
             self.weights += 1
+        elif info.op == "attn_qk":
+            module = HardwareAttentionQK(lhs, rhs)
         else:
-            module = (HardwareAttentionQK if info.op == "attn_qk" else HardwareAttentionPV)(lhs, rhs)
-            args = node.args
+            module = HardwareAttentionPV(lhs, rhs)
         with self.fx.inserting_before(node):
             made = self.fx.call_module(self._attach("gemm", module), args)
         made.meta = dict(node.meta)
@@ -159,7 +161,7 @@ class _Rewriting:
         self.fx.erase_node(node)
 
     def _tensor(self, source: fx.Node) -> Tensor:
-        return attrgetter(str(source.target))(self.graph.module)
+        return cast(Tensor, attrgetter(str(source.target))(self.graph.module))
 
     def _attach(self, kind: str, value: nn.Module | nn.Parameter) -> str:
         """Add something to the graph's module under a name of its own."""
@@ -189,3 +191,8 @@ class _Rewriting:
             report["nodes_without"] = self.without
             report["mac_coverage"] = sum(macs[name] for name in self.in_hardware) / max(1, before.macs())
         return report
+
+
+def _node(argument: object) -> fx.Node:
+    """Return an operand of a GEMM node, which is always a node."""
+    return cast(fx.Node, argument)

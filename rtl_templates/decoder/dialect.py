@@ -1,7 +1,8 @@
 """DialectFP4 decoder: a 4-bit code and its block's dialect become a sign and a 4-bit magnitude.
 
-Source: BlockDialect (arXiv 2501.01144v5), Fig. 4 and section 4. Magnitudes are half-units: value = magnitude / 2 * 2**exponent.
-The block's exponent does not pass through here; it is applied once to the integer sum of a block.
+Source: BlockDialect (arXiv 2501.01144v5), Fig. 4 and section 4. Magnitudes are half-units:
+value = magnitude / 2 * 2**exponent. The block's exponent does not pass through here; it is applied once to the integer
+sum of a block.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from typing import Any
 from amaranth.hdl import Array, Const, Module, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from mxhw.rtl_templates.checks import require
 
 from mxhw.formats import DIALECT_TABLE
+from mxhw.rtl_templates.checks import require
 
 __all__ = ["DialectDecoder", "SignMagnitude"]
 

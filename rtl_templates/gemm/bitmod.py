@@ -95,7 +95,7 @@ class BitModGemm(GemmUnit):
         )
 
     def metadata_fields(self, multiplier: Any, selector: Any = None) -> Array:
-        """Return multipliers [N, groups], and selectors where the type has them, as [metadata_depth, columns] fields."""
+        """Return multipliers [N, groups], and selectors if the type has them, as [metadata_depth, columns] fields."""
         fields = self._per_group(multiplier, "multiplier")
         if self.weight_type.special_values:
             fields = fields | self._per_group(selector, "selector") << SCALE_BITS
@@ -172,8 +172,9 @@ class BitModGemm(GemmUnit):
     ) -> tuple[Signal, list[Value], Value]:
         """Add the control of the serial scales and one shift register a column.
 
-        ``done`` marks the cycle in which group sums are complete, the others whether they are a tile's first or last. A group's multiplier waits in ``pending`` from its
-        first step on, for the metadata memory moves on to the next group before the scale is used.
+        ``done`` marks the cycle in which group sums are complete, the others whether they are a tile's first or last. A
+        group's multiplier waits in ``pending`` from its first step on, for the metadata memory moves on to the next
+        group before the scale is used.
         """
         control = Signal(ScaleControl)
         left = Signal(range(SCALE_BITS + 1))

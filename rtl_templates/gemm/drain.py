@@ -1,5 +1,6 @@
 """Drain buffer: takes the results of a whole array at once and sends them one row a beat."""
 
+from itertools import pairwise
 from typing import Any
 
 from amaranth.hdl import Module, Signal, signed
@@ -61,5 +62,5 @@ class Drain(wiring.Component):
             m.d.sync += [row.eq(results.word_select(r, self._word)) for r, row in enumerate(rows)]
         with m.Elif(self.y.valid & self.y.ready):
             m.d.sync += left.eq(left - 1)
-            m.d.sync += [row.eq(above) for row, above in zip(rows, rows[1:], strict=False)]
+            m.d.sync += [row.eq(above) for row, above in pairwise(rows)]
         return m

@@ -25,7 +25,7 @@ from mxhw.rtl_templates.gemm.drain import Drain
 from mxhw.rtl_templates.gemm.layout import Array, output_matrix, pad, tile_rows, tile_weights, word_ints
 from mxhw.rtl_templates.gemm.sequencer import Sequencer, slot_layout
 from mxhw.rtl_templates.gemm.shape import GemmShape, Tiling
-from mxhw.rtl_templates.memory import ActivationBuffer, Rom
+from mxhw.rtl_templates.memory import ActivationBuffer, Rom, check_words
 
 __all__ = ["Front", "GemmUnit"]
 
@@ -88,6 +88,8 @@ class GemmUnit(wiring.Component):
         self.weights_width = shape.columns * shape.lanes * code_bits
         self.metadata_depth = tiling.column_tiles * tiling.groups if field_bits else 0
         self.metadata_width = shape.columns * field_bits
+        check_words("weights", weights or (), self.weights_width, self.weights_depth)
+        check_words("metadata", metadata or (), self.metadata_width, self.metadata_depth)
         self._x_bits, self._weights, self._metadata = x_bits, weights, metadata
         super().__init__({"x": In(stream.Signature(self.x_width)), "y": Out(stream.Signature(self.y_width))})
 

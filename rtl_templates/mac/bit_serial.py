@@ -15,10 +15,10 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from mxhw.rtl_templates.checks import require_natural
-from mxhw.rtl_templates.decoder import SerialTerm
 
 from mxhw.arithmetic import BitModWidths, WeightType
+from mxhw.rtl_templates.checks import require_natural
+from mxhw.rtl_templates.decoder import SerialTerm
 
 __all__ = ["ACTIVATION_BITS", "BitSerialPE", "ScaleControl"]
 

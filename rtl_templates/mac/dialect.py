@@ -10,10 +10,10 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from mxhw.rtl_templates.checks import require_natural
-from mxhw.rtl_templates.decoder import SignMagnitude
 
 from mxhw.arithmetic import DialectWidths
+from mxhw.rtl_templates.checks import require_natural
+from mxhw.rtl_templates.decoder import SignMagnitude
 
 __all__ = ["EXPONENT_BITS", "DialectPE"]
 

@@ -5,6 +5,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
 from mxhw.rtl_templates.checks import require, require_natural
 
 __all__ = ["IntegerMac"]

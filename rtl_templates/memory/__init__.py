@@ -1,6 +1,6 @@
 """Memories of the GEMM units: read-only weights and metadata, ping-pong activations."""
 
 from mxhw.rtl_templates.memory.activation_buffer import ActivationBuffer
-from mxhw.rtl_templates.memory.rom import Ram, Rom
+from mxhw.rtl_templates.memory.rom import Ram, Rom, check_words
 
-__all__ = ["ActivationBuffer", "Ram", "Rom"]
+__all__ = ["ActivationBuffer", "Ram", "Rom", "check_words"]

@@ -5,6 +5,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from mxhw.rtl_templates.checks import require_natural
 from mxhw.rtl_templates.memory.rom import Ram
 

@@ -9,14 +9,22 @@ from typing import Any
 from amaranth.hdl import ClockSignal, Instance, Module, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+
 from mxhw.rtl_templates.checks import require, require_natural
 from mxhw.rtl_templates.place import SharesModules
 
-__all__ = ["Ram", "Rom"]
+__all__ = ["Ram", "Rom", "check_words"]
 
 
 def _address_bits(depth: int) -> int:
     return max(1, (depth - 1).bit_length())
+
+
+def check_words(name: str, words: Sequence[int], width: int, depth: int) -> None:
+    """Raise InputError unless ``words`` fit a memory of this size."""
+    require(len(words) <= depth, name, f"at most {depth} words", f"{len(words)} words")
+    wrong = next((word for word in words if not 0 <= word < 1 << width), 0)
+    require(not wrong, name, f"words of {width} bits", hex(wrong))
 
 
 class Rom(wiring.Component):
@@ -45,9 +53,7 @@ class Rom(wiring.Component):
         require_natural("width", width)
         require_natural("depth", depth)
         words = [] if init is None else list(init)
-        require(len(words) <= depth, "init", f"at most {depth} words", f"{len(words)} words")
-        worst = max(words, default=0)
-        require(min(words, default=0) >= 0 and worst < 1 << width, "init", f"words of {width} bits", hex(worst))
+        check_words("init", words, width, depth)
         self._width, self._depth, self._file, self._init = width, depth, file, words
         super().__init__({"address": In(_address_bits(depth)), "enable": In(1), "data": Out(width)})
 

@@ -12,7 +12,9 @@ INT8 = GemmUnit("bitmod", "int8", 4, 4, 8, 8, 4, 0, 0, 24)
 DIALECT = GemmUnit("dialect", "dialect4", 1, 4, 4, 4, 32, 9, 9, 48)
 UNITS = (BITMOD4, INT8, DIALECT)
 
-works = st.builds(GemmWork, st.integers(1, 600), st.integers(1, 300), st.integers(1, 600), st.integers(1, 8), st.booleans())
+works = st.builds(
+    GemmWork, st.integers(1, 600), st.integers(1, 300), st.integers(1, 600), st.integers(1, 8), st.booleans()
+)
 units = st.sampled_from(UNITS).flatmap(
     lambda unit: st.integers(20, 60).map(lambda bits: replace(unit, accumulator_bits=bits))
 )

@@ -98,9 +98,10 @@ def test_cycles_are_those_of_the_rtl(m: int, rows: int, columns: int, n: int, k:
     from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape
 
     shape = GemmShape(rows=rows, columns=columns, n=n, k=k)
+    int6 = replace(BITMOD4, weight_type="int6", terms=3, code_bits=6, metadata_bits=8)
     twins = [
         (BITMOD4, BitModGemm(shape, weight_type="fp4", group=128)),
-        (replace(BITMOD4, weight_type="int6", terms=3, code_bits=6, metadata_bits=8), BitModGemm(shape, weight_type="int6")),
+        (int6, BitModGemm(shape, weight_type="int6")),
         (INT8, BitModGemm(shape, weight_type="int8", group=None)),
         (DIALECT, DialectGemm(shape, block=32)),
     ]

@@ -69,7 +69,7 @@ def test_user_file_and_its_faults(tmp_path: Path, repository: Path) -> None:
 def test_unknown_names_are_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'asap7'"):
         load_platform("asap8")
-    with pytest.raises(InputError, match="no platform '../asap7'"):
+    with pytest.raises(InputError, match=r"no platform '\.\./asap7'"):
         load_platform("../asap7")
     with pytest.raises(InputError, match="no components were measured in library 'nangate'"):
         components("nangate")

@@ -43,7 +43,6 @@ def test_pipeline_takes_what_the_graph_is_said_to_have(tiny: Graph) -> None:
 
 
 def test_registry_refuses_a_second_pass_of_one_name_and_a_missing_description() -> None:
-    import mxhw.passes.analysis  # registers calibrate
 
     class Impostor(Give):
         name = "calibrate"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+
 from mxhw.passes.emit import GemmSource
 
 BITMOD = "bitmod"

@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import mxhw.sim.cosim as cosim
 import pytest
-from mxhw.sim import SimulationError, build_simulator, run_cosim
 
+import mxhw.sim.cosim as cosim
 from mxhw.errors import InputError
+from mxhw.sim import SimulationError, build_simulator, run_cosim
 from tests.sim import toy
 from tests.sim.toy import write_toy
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mxhw.sim import BuildError, build_simulator, default_cache, lint
 
 from mxhw.errors import InputError
+from mxhw.sim import BuildError, build_simulator, default_cache, lint
 from tests.sim.toy import VERILOG, write_toy
 
 

@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mxhw.sim import GemmDesign, compare_beats
 
+from mxhw.sim import GemmDesign, compare_beats
 from tests.sim.toy import toy_design
 
 WIDE = toy_design(m=5, n=7, rows=2, columns=3, accumulator_width=75, y_width=225, y_beats=18)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from mxhw.passes.emit import emit_gemm
 from mxhw.passes.emit.units import _verilog
 from mxhw.rtl_templates.decoder import DialectDecoder
 from mxhw.sim import CosimCase, lint, run_cosim
-
 from tests.sim.layers import BITMOD, DIALECT, small_layer
 
 UNITS = (BITMOD, DIALECT)
@@ -87,3 +87,47 @@ def test_the_same_geometry_with_other_weights_reuses_the_build(tmp_path: Path, c
 def test_the_emitted_verilog_is_lint_clean(unit: str, tmp_path: Path) -> None:
     emitted = emit_gemm(small_layer(unit), tmp_path)
     assert lint([emitted.folder / name for name in emitted.design.verilog], emitted.design.top) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("weight_format", "input_format", "size", "array"),
+    [
+        ("int8", "int8-e8m0", (3, 5, 19), (2, 2, 4)),
+        ("int8-e8m0", "int8-e8m0", (1, 1, 1), (1, 1, 1)),
+        ("int6", "int8-e8m0", (9, 8, 64), (4, 8, 4)),
+        ("int6-g128-s8", "int8-e8m0", (4, 3, 300), (2, 3, 4)),
+        ("int5-g64-s8", "int8-e8m0", (4, 6, 33), (3, 2, 2)),
+        ("int4-g128-s8", "int8-e8m0", (2, 9, 128), (5, 4, 8)),
+        ("int3-g64-s8", "int6-e8m0", (3, 3, 100), (1, 3, 4)),
+        ("bitmod3", "int8-e8m0", (5, 7, 129), (2, 3, 4)),
+        ("bitmod4", "int8-e8m0", (2, 3, 257), (4, 8, 2)),
+        ("dialect4-b16", "dialect4-online-b16", (5, 4, 40), (3, 3, 4)),
+        ("dialect4-b64", "dialect4-b64", (2, 5, 65), (2, 2, 8)),
+        ("dialect4", "dialect4", (7, 3, 1), (2, 4, 4)),
+    ],
+)
+def test_every_format_with_a_unit_is_exact_at_awkward_sizes(
+    weight_format: str,
+    input_format: str,
+    size: tuple[int, int, int],
+    array: tuple[int, int, int],
+    tmp_path: Path,
+    cache: Path,
+) -> None:
+    m, n, k = size
+    rows, columns, lanes = array
+    spread = torch.exp2(torch.randint(-9, 9, (k,)))
+    changed = {
+        "weight": torch.randn(n, k) * spread,
+        "inputs": torch.randn(m, k) * spread.flip(0),
+        "weight_format": weight_format,
+        "input_format": input_format,
+        "rows": rows,
+        "columns": columns,
+        "lanes": lanes,
+    }
+    case = simulate(BITMOD, tmp_path, cache, **changed)
+    assert case.error is None
+    assert (case.outputs, case.mismatches) == (m * n, 0)
+    assert case.cycles_stall_free == case.cycles_stall_free_predicted

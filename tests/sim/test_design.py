@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from mxhw.sim import GemmDesign
 
 from mxhw.errors import InputError
+from mxhw.sim import GemmDesign
 from tests.sim.toy import toy_design
 
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mxhw.sim import build_simulator, toolchain
 
 from mxhw.errors import MissingToolError
+from mxhw.sim import build_simulator, toolchain
 from tests.sim.toy import write_toy
 
 

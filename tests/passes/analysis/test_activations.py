@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from mxhw.passes.analysis.activations import capture_inputs
-from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from torch import nn
 
 import mxhw
 from mxhw.errors import InputError
 from mxhw.formats import parse_format
 from mxhw.ir import Assignment, Graph
+from mxhw.passes.analysis.activations import capture_inputs
+from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 
 
 @pytest.fixture(scope="module")

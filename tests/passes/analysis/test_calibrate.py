@@ -81,7 +81,7 @@ def test_a_value_that_is_not_finite_names_its_site(tiny_model: nn.Module, window
     broken = copy.deepcopy(tiny_model)
     with torch.no_grad():
         broken.model.layers[1].mlp.up_proj.weight[0, 0] = torch.inf
-    with pytest.raises(InputError, match=r"site 'model\.layers\.1\.mlp\.up_proj:weight' sees a value that is not finite"):
+    with pytest.raises(InputError, match=r"site 'model\.layers\.1\.mlp\.up_proj:weight' sees .* not finite"):
         Calibrate(CalibrateConfig(windows=windows))(capture(broken, sequence=16))
 
 

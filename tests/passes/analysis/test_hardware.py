@@ -31,9 +31,7 @@ def test_totals_are_sums_over_nodes(tiny: Graph, design: Assignment) -> None:
 
 def test_weight_memory_bits_are_the_ledger_where_nothing_is_padded(tiny: Graph) -> None:
     key = "model.layers.0.self_attn.o_proj"  # [32, 32]: whole blocks, whole columns
-    assignment = Assignment(
-        "tiny", {f"{key}:weight": "dialect4", f"{key}:input": "dialect4-online"}, {key: (4, 8)}
-    )
+    assignment = Assignment("tiny", {f"{key}:weight": "dialect4", f"{key}:input": "dialect4-online"}, {key: (4, 8)})
     node = evaluate_hardware(tiny, assignment, load_platform("asap7"), 16).nodes[key]
     from mxhw.formats import parse_format
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mxhw.passes.emit import emit_gemm
-from mxhw.passes.emit import gemm as gemm_module
-from mxhw.sim import GemmDesign
 
 from mxhw import arithmetic
 from mxhw.errors import InputError
 from mxhw.formats import parse_format
+from mxhw.passes.emit import emit_gemm
+from mxhw.passes.emit import gemm as gemm_module
+from mxhw.sim import GemmDesign
 from tests.sim.layers import BITMOD, DIALECT, small_layer
 
 UNITS = (BITMOD, DIALECT)

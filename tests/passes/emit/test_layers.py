@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from mxhw.passes.analysis.activations import capture_inputs
-from mxhw.passes.emit import EmitLayers, EmitLayersConfig, emittable
-from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
-from mxhw.sim import GemmDesign, find_designs
 from torch import nn
 
 import mxhw
 from mxhw import arithmetic
 from mxhw.errors import InputError
 from mxhw.ir import Assignment, Graph
+from mxhw.passes.analysis.activations import capture_inputs
+from mxhw.passes.emit import EmitLayers, EmitLayersConfig, emittable
+from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
+from mxhw.sim import GemmDesign, find_designs
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mxhw.passes.emit import folder_name
 
 from mxhw.errors import InputError
+from mxhw.passes.emit import folder_name
 
 
 @given(st.text(min_size=1, max_size=200))

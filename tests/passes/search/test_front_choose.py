@@ -7,14 +7,18 @@ from hypothesis import strategies as st
 from mxhw.errors import InputError
 from mxhw.passes.search import TrialRecord, choose, hypervolume, pareto_front
 
-POINTS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)).map(lambda p: (float(p[0]), float(p[1]))), max_size=12)
+POINTS = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 8)).map(lambda p: (float(p[0]), float(p[1]))), max_size=12
+)
 
 
 @given(POINTS)
 def test_front_is_the_set_that_nothing_dominates(points: list[tuple[float, float]]) -> None:
     front = pareto_front(points, points)
+
     def beaten(a: tuple[float, float]) -> bool:
         return any(b[0] <= a[0] and b[1] <= a[1] and b != a for b in points)
+
     assert set(front) == {point for point in points if not beaten(point)}
     assert len(front) == len(set(front))
     assert [point[1] for point in front] == sorted(point[1] for point in front)
@@ -22,9 +26,7 @@ def test_front_is_the_set_that_nothing_dominates(points: list[tuple[float, float
 
 @given(POINTS, st.tuples(st.integers(0, 9), st.integers(0, 9)))
 def test_hypervolume_counts_dominated_cells(points: list[tuple[float, float]], reference: tuple[int, int]) -> None:
-    cells = sum(
-        any(a <= x and b <= y for a, b in points) for x in range(reference[0]) for y in range(reference[1])
-    )
+    cells = sum(any(a <= x and b <= y for a, b in points) for x in range(reference[0]) for y in range(reference[1]))
     assert hypervolume(points, (float(reference[0]), float(reference[1]))) == cells
 
 

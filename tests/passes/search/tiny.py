@@ -1,4 +1,4 @@
-"""The tiny search that the tests run, here or in a process that is killed: `python -m tests.passes.search.tiny FILE N`."""
+"""The tiny search of the tests; `python -m tests.passes.search.tiny FILE N` runs it in a process that is killed."""
 
 import sys
 from pathlib import Path

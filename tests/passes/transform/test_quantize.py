@@ -19,7 +19,9 @@ CASES = [
 ]
 
 
-def quantized(graph: Graph, assignment: Assignment, arithmetic: str = "float", cache: WeightCache | None = None) -> Graph:
+def quantized(
+    graph: Graph, assignment: Assignment, arithmetic: str = "float", cache: WeightCache | None = None
+) -> Graph:
     return Quantize(QuantizeConfig(assignment=assignment, arithmetic=arithmetic), cache)(graph).graph
 
 
