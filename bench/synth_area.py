@@ -103,27 +103,31 @@ class Yosys:
             raise MissingToolError("synthesis needs pyosys: pip install 'mxhw[synth]'") from None
         self._yosys = libyosys
 
-    def synthesize(self, component: wiring.Component, commands: list[str], folder: Path) -> str:
-        """Run commands on a component; return the log of everything."""
-        source, log = folder / "top.il", folder / "log.txt"
-        source.write_text(rtlil.convert(component, name="top"), encoding="utf-8")
+    def run(self, commands: list[str], folder: Path) -> str:
+        """Run commands on an empty design; return the log of everything."""
+        log = folder / "log.txt"
         design = self._yosys.Design()
         log.unlink(missing_ok=True)
-        for command in (f"read_rtlil {source}", *commands):
+        for command in commands:
             self._yosys.run_pass(f"tee -q -a {log} {command}", design)
         return log.read_text(encoding="utf-8", errors="replace")
 
 
-def asic_entry(
-    yosys: Yosys, component: wiring.Component, liberty: list[Path], clock: int, folder: Path
-) -> dict[str, Any]:
-    """Return size [um2], delay [ps] and flip-flops: the smallest of several delay targets, with the spread."""
+def read_command(component: wiring.Component, folder: Path) -> str:
+    """Write a component as module "top"; return the command that reads it."""
+    source = folder / "top.il"
+    source.write_text(rtlil.convert(component, name="top"), encoding="utf-8")
+    return f"read_rtlil {source}"
+
+
+def synthesize_asic(yosys: Yosys, read: str, liberty: list[Path], clock: int, folder: Path) -> dict[str, Any]:
+    """Return size [um2], delay [ps] and flip-flops of "top": the smallest in time of several tries, with the spread."""
     libraries = " ".join(f"-liberty {path}" for path in liberty)
     results = []
     for script, target in product(SCRIPTS, (clock, 4 * clock)):
-        log = yosys.synthesize(
-            component,
+        log = yosys.run(
             [
+                read,
                 "synth -flatten -top top",
                 *(f"dfflibmap -liberty {path}" for path in liberty if _has_flip_flops(path)),
                 f"abc {libraries} -script {script.format(target)}",
@@ -142,9 +146,9 @@ def asic_entry(
     return {"size": size, "delay": delay, "flip_flops": flip_flops, "spread": round(spread, 3)}
 
 
-def fpga_entry(yosys: Yosys, component: wiring.Component, family: str, folder: Path) -> dict[str, Any]:
+def synthesize_fpga(yosys: Yosys, read: str, family: str, folder: Path) -> dict[str, Any]:
     """Return LUTs and flip-flops."""
-    log = yosys.synthesize(component, [f"{FAMILIES[family]} -top top", "stat"], folder)
+    log = yosys.run([read, f"{FAMILIES[family]} -top top", "stat"], folder)
     counts = _cells(log)
     luts = sum(n for cell, n in counts.items() if re.fullmatch(r"LUT[1-6]|INV", cell)) + 2 * counts.get("CCU2C", 0)
     flops = sum(n for cell, n in counts.items() if re.match(r"FD[RSCP]E|TRELLIS_FF", cell))
@@ -165,7 +169,7 @@ def _has_flip_flops(path: Path) -> bool:
     return "SEQ" in path.name or not path.name.startswith("asap7")
 
 
-def _unpacked(source: Path, folder: Path) -> list[Path]:
+def unpacked(source: Path, folder: Path) -> list[Path]:
     """Return liberty files as plain text."""
     files = sorted(source.glob("*.lib*")) if source.is_dir() else [source]
     if not files or not all(file.is_file() for file in files):
@@ -207,14 +211,15 @@ def main() -> int:
         jobs: dict[str, list[Path]] = {family: [] for family in arguments.family}
         for item in arguments.liberty:
             library, _, path = item.partition("=")
-            jobs[library] = _unpacked(Path(path), folder)
+            jobs[library] = unpacked(Path(path), folder)
         for library, liberty in jobs.items():
             entries: dict[str, list[tuple[int | None, dict[str, Any]]]] = {}
             for component_name, bits, component in components():
+                read = read_command(component, folder)
                 if liberty:
-                    entry = asic_entry(yosys, component, liberty, CLOCKS.get(library, 10000), folder)
+                    entry = synthesize_asic(yosys, read, liberty, CLOCKS.get(library, 10000), folder)
                 else:
-                    entry = fpga_entry(yosys, component, library, folder)
+                    entry = synthesize_fpga(yosys, read, library, folder)
                 entries.setdefault(component_name, []).append((bits, entry))
                 print(library, component_name, bits, entry, file=sys.stderr)
             table["libraries"][library] = {

@@ -30,7 +30,8 @@ class Comparison:
 
 def compare_beats(design: GemmDesign, expected: Sequence[int], got: Sequence[int]) -> Comparison:
     """Compare y beats, padding rows and columns included; a beat that is missing counts with all its columns."""
-    count, first = 0, []
+    count = 0
+    first: list[Mismatch] = []
     for beat in range(max(len(expected), len(got))):
         want = expected[beat] if beat < len(expected) else 0
         have = got[beat] if beat < len(got) else None

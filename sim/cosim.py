@@ -93,11 +93,19 @@ class CosimReport:
 
 
 def find_designs(folder: Path) -> list[Path]:
-    """Return the layer folders in `folder`: itself, its children, or those of its `rtl`; InputError if none."""
-    for candidates in ([folder], sorted(folder.glob("*")), sorted(folder.glob("rtl/*"))):
-        if found := [path for path in candidates if (path / DESIGN_FILE).is_file() and not path.name.startswith(".")]:
+    """Return the layer folders: `folder` itself, or those up to three levels down; InputError if there are none."""
+    for pattern in (".", "*", "*/*", "*/*/*"):
+        candidates = [folder] if pattern == "." else sorted(folder.glob(pattern))
+        if found := [
+            path
+            for path in candidates
+            if (path / DESIGN_FILE).is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        ]:
             return found
-    raise InputError(f"no emitted design in {folder}: no {DESIGN_FILE} in it, in */ or rtl/*/; run `mxhw emit`")
+    raise InputError(
+        f"no emitted design in {folder}: no {DESIGN_FILE} in it or up to three levels down; run `mxhw emit`"
+    )
 
 
 def run_cosim(
@@ -131,8 +139,8 @@ def run_cosim(
         find_designs(folder) if isinstance(folder, Path) else [path for item in folder for path in find_designs(item)]
     )
     target = output or (folder if isinstance(folder, Path) else None)
-    progress, cases = progress or SilentProgress(), []
-    with progress.task("co-simulate", len(layers)) as task:
+    cases: list[CosimCase] = []
+    with (progress or SilentProgress()).task("co-simulate", len(layers)) as task:
         for layer in layers:
             cases.append(_simulate(layer, seed, stall, cache))
             task.note(f"{layer.name}: {cases[-1].mismatches} of {cases[-1].outputs} outputs differ")

@@ -4,11 +4,13 @@ All GEMM nodes of a design work at the same time on successive inputs, so the sl
 Rows are given; columns are powers of two. For a bound on the cycles, every node takes its cheapest option within the
 bound; the smallest bound whose total fits the budget is found by bisection over the cycles that occur. With one
 resource (ASIC area) that is the optimum; with several (LUTs and block memories) an option's price is the sum of its
-shares of each budget.
+shares of each budget, or mostly that of one of them, whichever ends better.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from mxhw.hardware.units import GemmBatch
 __all__ = ["MOST_COLUMNS", "ArrayPlan", "cost_arrays", "plan_arrays"]
 
 MOST_COLUMNS = 64
+_NEVER = np.iinfo(np.int64).max
+_MINOR = 1e-3  # weight of the other resources where one decides
 
 
 @dataclass(frozen=True)
@@ -72,30 +76,52 @@ def plan_arrays(
     options = 2 ** np.arange(int(most_columns).bit_length(), dtype=np.int64)
     costs = gemm_costs(batch, rows, np.broadcast_to(options, (len(names), len(options))), platform)
     useful = options[None, :] < 2 * batch.n  # the first power of two that holds all columns, and those below it
-    budget = {name: quantity.value * share for name, quantity in platform.budget.items()}
-    needs = {name: costs.resource(name) for name in budget}
-    price = sum(need / budget[name] for name, need in needs.items())
-    cycles = np.where(useful, costs.cycles, np.iinfo(np.int64).max)
+    cycles = np.where(useful, costs.cycles, _NEVER)
+    shares = {r: costs.resource(r) / (amount.value * share) for r, amount in platform.budget.items()}
+    found = [choice for price in _prices(shares) if (choice := _smallest_bottleneck(cycles, price, shares)) is not None]
+    if not found:
+        raise _too_small(platform, share, {r: float(part.min(axis=1).sum()) for r, part in shares.items()})
+    best = min(found, key=lambda choice: int(_take(cycles, choice).max()))
+    return cost_arrays(names, batch, platform, np.full(len(names), rows), options[best])
+
+
+def _prices(shares: Mapping[str, NDArray[np.float64]]) -> Iterator[NDArray[np.float64]]:
+    """Yield what an option costs: the sum of its shares of the budgets; then mostly its share of one of them."""
+    total = reduce(np.add, shares.values())
+    yield total
+    used = [part for part in shares.values() if part.any()]
+    if len(used) > 1:
+        yield from (part + _MINOR * total for part in used)
+
+
+def _smallest_bottleneck(
+    cycles: NDArray[np.int64], price: NDArray[np.float64], shares: Mapping[str, NDArray[np.float64]]
+) -> NDArray[np.int64] | None:
+    """Return the option of every node: cheapest within the smallest bound on cycles that fits; None if none does."""
 
     def choose(bound: int) -> NDArray[np.int64]:
         return np.asarray(np.argmin(np.where(cycles <= bound, price, np.inf), axis=1), dtype=np.int64)
 
-    def fits(choice: NDArray[np.int64]) -> bool:
-        return all(_total(need, choice) <= budget[name] for name, need in needs.items())
+    def fits(bound: int) -> bool:
+        choice = choose(bound)
+        return all(float(_take(part, choice).sum()) <= 1 for part in shares.values())
 
-    bounds = np.unique(cycles[useful])
+    bounds = np.unique(cycles[cycles < _NEVER])
     bounds = bounds[bounds >= cycles.min(axis=1).max()]  # below it some node has no option
-    if not fits(choose(int(bounds[-1]))):
-        raise _too_small(platform, share, needs, choose(int(bounds[-1])))
-    low, high = 0, len(bounds) - 1  # bounds[high] fits
+    low, high = 0, len(bounds) - 1
+    if not fits(int(bounds[high])):
+        return None
     while low < high:
         middle = (low + high) // 2
-        if fits(choose(int(bounds[middle]))):
+        if fits(int(bounds[middle])):
             high = middle
         else:
             low = middle + 1
-    columns = options[choose(int(bounds[high]))]
-    return cost_arrays(names, batch, platform, np.full(len(names), rows), columns)
+    return choose(int(bounds[high]))
+
+
+def _take(values: NDArray[Any], choice: NDArray[np.int64]) -> NDArray[Any]:
+    return np.asarray(np.take_along_axis(values, choice[:, None], axis=1))
 
 
 def cost_arrays(
@@ -110,17 +136,14 @@ def cost_arrays(
     return ArrayPlan(tuple(names), rows, columns, costs)
 
 
-def _total(need: NDArray[np.float64], choice: NDArray[np.int64]) -> float:
-    return float(np.take_along_axis(need, choice[:, None], axis=1).sum())
-
-
-def _too_small(
-    platform: Platform, share: float, needs: Mapping[str, NDArray[np.float64]], choice: NDArray[np.int64]
-) -> InputError:
+def _too_small(platform: Platform, share: float, least: Mapping[str, float]) -> InputError:
+    """Return the error; `least` is the smallest need of each resource as a ratio to what may be used."""
+    over = {r: need for r, need in least.items() if need > 1} or least
     wants = [
-        f"{_total(need, choice):,.0f} {platform.budget[name].unit} of {platform.budget[name].value * share:,.0f}"
-        for name, need in needs.items()
-        if _total(need, choice) > platform.budget[name].value * share
+        f"{need * platform.budget[r].value * share:,.0f} {platform.budget[r].unit} of "
+        f"{platform.budget[r].value * share:,.0f}"
+        for r, need in over.items()
+        if need > 0
     ]
     return InputError(
         f"platform {platform.name!r} is too small: the smallest arrays need {', '.join(wants)} (budget times a share "

@@ -6,10 +6,10 @@ closer than about 20 % do not rank designs.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mxhw.errors import InputError, nearest
 
@@ -53,8 +53,9 @@ class Component:
 
 
 @cache
-def _table() -> Mapping[str, dict]:
-    return json.loads(_TABLE.read_text(encoding="utf-8"))
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(_TABLE.read_text(encoding="utf-8"))
+    return table
 
 
 @cache

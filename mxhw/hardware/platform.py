@@ -162,7 +162,7 @@ def _platform(data: dict[str, Any], path: Path) -> Platform:
     if kind not in _KINDS:
         raise InputError(f"platform file {path}: kind must be one of {', '.join(_KINDS)}, not {kind!r}")
     budget = {name: _quantity(data, ("budget", name), path) for name in _BUDGETS[kind]}
-    common = {
+    common: dict[str, Any] = {
         "name": _string(data, "name", path),
         "description": _string(data, "description", path),
         "library": _string(data, "library", path),
@@ -170,7 +170,7 @@ def _platform(data: dict[str, Any], path: Path) -> Platform:
         "budget": budget,
     }
     if kind == "fpga":
-        shapes = tuple((int(bits), int(words)) for bits, words in _table(data, ("memory", "block"), path)["shapes"])
+        shapes = tuple((int(bits), int(words)) for bits, words in _pairs(data, ("memory", "block"), "shapes", path))
         distributed = _quantity(data, ("memory", "distributed"), path)
         return Platform(kind="fpga", memory_shapes=shapes, distributed_bits=distributed, **common)
     return Platform(
@@ -186,11 +186,14 @@ def _energy(data: dict[str, Any], path: Path) -> dict[str, Any]:
     if "energy" not in data:
         return {}
     memory = _table(data, ("energy", "memory"), path)
-    points = tuple((float(size), float(energy)) for size, energy in memory["points"])
+    points = _pairs(data, ("energy", "memory"), "points", path)
+    word_bits = memory.get("word_bits")
+    if len(points) < 2 or not isinstance(word_bits, int) or word_bits < 1 or not isinstance(memory.get("source"), str):
+        raise InputError(f"platform file {path}: [energy.memory] needs word_bits, two or more points, and a source")
     return {
         "logic_energy": _quantity(data, ("energy", "logic"), path),
         "logic_reference": _table(data, ("energy", "logic"), path).get("reference"),
-        "memory_energy": MemoryEnergy(int(memory["word_bits"]), points, str(memory["source"])),
+        "memory_energy": MemoryEnergy(word_bits, points, memory["source"]),
     }
 
 
@@ -200,6 +203,21 @@ def _table(data: dict[str, Any], keys: tuple[str, ...], path: Path) -> dict[str,
             raise InputError(f"platform file {path}: [{'.'.join(keys)}] is missing")
         data = data[key]
     return data
+
+
+def _pairs(data: dict[str, Any], keys: tuple[str, ...], name: str, path: Path) -> tuple[tuple[float, float], ...]:
+    """Return a list of pairs of positive numbers."""
+    value = _table(data, keys, path).get(name)
+
+    def is_pair(item: object) -> bool:
+        return isinstance(item, list) and len(item) == 2 and all(isinstance(n, int | float) and n > 0 for n in item)
+
+    if not isinstance(value, list) or not value or not all(is_pair(item) for item in value):
+        raise InputError(
+            f"platform file {path}: [{'.'.join(keys)}] {name} must be a list of pairs of positive numbers, "
+            f"not {value!r}"
+        )
+    return tuple((float(first), float(second)) for first, second in value)
 
 
 def _quantity(data: dict[str, Any], keys: tuple[str, ...], path: Path) -> Quantity:
@@ -215,6 +233,7 @@ def _quantity(data: dict[str, Any], keys: tuple[str, ...], path: Path) -> Quanti
 
 
 def _string(data: dict[str, Any], key: str, path: Path) -> str:
-    if not isinstance(data.get(key), str):
-        raise InputError(f"platform file {path}: {key!r} must be a string, not {data.get(key)!r}")
-    return data[key]
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise InputError(f"platform file {path}: {key!r} must be a string, not {value!r}")
+    return value

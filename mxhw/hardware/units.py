@@ -127,12 +127,13 @@ def total_cycles(batch: GemmBatch, rows: IntArray, columns: IntArray) -> IntArra
     """Return the cycles of a stall-free run, from the first activation beat in to the last output beat out.
 
     The first row tile is buffered before work starts (one beat a chunk). The outputs of a tile leave in one beat a row
-    while the next tile computes, so a tile that takes no longer than its outputs waits for them. Where a row tile takes no
-    longer than loading the next, every second one waits a cycle for its half of the buffer. Equal to the RTL's.
+    while the next tile computes, so a tile that takes no longer than its outputs waits for them. Where a row tile takes
+    no longer than loading the next, every second one waits a cycle for its half of the buffer. Equal to the RTL's.
     """
     row_tiles = batch.count * batch.row_tiles(rows)
     column_tiles = batch.column_tiles(columns)
     work = batch.chunks * batch.terms
     period = np.maximum(work, np.asarray(rows) + 1)
     late = np.where(column_tiles * period == batch.chunks, (row_tiles - 1) // 2, 0)
-    return batch.chunks + work + (row_tiles * column_tiles - 1) * period + late + batch.latency + rows
+    cycles = batch.chunks + work + (row_tiles * column_tiles - 1) * period + late + batch.latency + rows
+    return np.asarray(cycles, dtype=np.int64)

@@ -32,7 +32,7 @@ class EmitLayersConfig:
     tokens : int64 tensor [batch, tokens]
         What the model reads while the activations are captured: real text.
     folder : Path
-        Layers go to `folder`/rtl/<node>.
+        Gets a folder per layer.
     nodes : sequence of str, optional
         Default: every node that :func:`emittable` returns.
     rows : int, optional
@@ -115,7 +115,7 @@ class EmitLayers(Pass):
             rows=rows,
             columns=columns,
         )
-        return emit_gemm(source, self.config.folder / "rtl")
+        return emit_gemm(source, self.config.folder)
 
 
 def _unit(info: NodeInfo, assignment: Assignment) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mxhw.arithmetic import unit_for, weight_exponents, weight_type
+from mxhw.arithmetic import Unit, unit_for, weight_exponents, weight_type
 from mxhw.errors import InputError
 from mxhw.formats import Format, IntegerForm
 from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape, gemm_verilog, verilog_library
@@ -30,7 +30,7 @@ class UnitPlan:
         dialect: smallest and largest stored exponent of the weights.
     """
 
-    unit: str
+    unit: Unit
     rows: int
     columns: int
     lanes: int

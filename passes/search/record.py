@@ -9,10 +9,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mxhw.ir import Assignment
 
-__all__ = ["INDEX", "INFEASIBLE", "OUTCOME", "TrialRecord", "finished_trials", "infeasible_trials", "read_records"]
+__all__ = [
+    "INDEX",
+    "INFEASIBLE",
+    "OUTCOME",
+    "SEEDS",
+    "TrialRecord",
+    "finished_trials",
+    "infeasible_trials",
+    "read_records",
+]
 
 OUTCOME = "mxhw_outcome"  # user attribute: Outcome.to_json() and the seconds of the trial
 INFEASIBLE = "mxhw_infeasible"  # user attribute: why the platform is too small
+SEEDS = "mxhw_seed_designs"  # user attribute of the study: parameters of the first trials
 INDEX = "mxhw_index"  # user attribute: position in the search, stale trials not counted
 
 

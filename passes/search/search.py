@@ -17,6 +17,7 @@ from mxhw.passes.search.record import (
     INDEX,
     INFEASIBLE,
     OUTCOME,
+    SEEDS,
     TrialRecord,
     finished_trials,
     infeasible_trials,
@@ -98,7 +99,7 @@ def search(
     path : Path, optional
         The study file; without one the study lives in memory.
     sensitivity : mapping of node to KL, optional
-        For mixed designs among the first trials.
+        For mixed designs among the first trials; a resumed study keeps those that it began with.
     progress : Progress, optional
 
     Raises
@@ -107,8 +108,8 @@ def search(
         If the study file is not one, or of another search, or the platform is too small for every design.
     """
     _check_feasible(problem, space)
-    seeds = seed_designs(space, sensitivity)
-    study = open_study(path, _fingerprint(problem, space, config, seeds))
+    study = open_study(path, _fingerprint(problem, space, config))
+    seeds = _seeds(study, space, sensitivity)
     shown = progress or SilentProgress()
     with shown.task("search", config.trials) as task:
         done = len(finished_trials(study))
@@ -176,15 +177,19 @@ def _check_feasible(problem: Problem, space: SearchSpace) -> None:
     raise reasons[-1]
 
 
-def _fingerprint(
-    problem: Problem, space: SearchSpace, config: SearchConfig, seeds: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _seeds(study: optuna.Study, space: SearchSpace, sensitivity: Mapping[str, float] | None) -> list[dict[str, Any]]:
+    """Return the designs to try first: those that the study began with, so that a resumed search keeps them."""
+    if SEEDS not in study.user_attrs:
+        study.set_user_attr(SEEDS, seed_designs(space, sensitivity))
+    return list(study.user_attrs[SEEDS])
+
+
+def _fingerprint(problem: Problem, space: SearchSpace, config: SearchConfig) -> dict[str, Any]:
     return {
         "model": problem.graph.signature.model,
         "weights": fingerprint_of_graph(problem.graph),
         "text": fingerprint_of_tensor(problem.evaluator.windows),
         "space": space.config.to_json(),
-        "seed designs": [dict(design) for design in seeds],
         "platform": problem.platform.name,
         "budget": {name: quantity.value for name, quantity in problem.platform.budget.items()},
         "sequence": problem.sequence,

@@ -27,7 +27,7 @@ from mxhw.rtl_templates.gemm.sequencer import Sequencer, slot_layout
 from mxhw.rtl_templates.gemm.shape import GemmShape, Tiling
 from mxhw.rtl_templates.memory import ActivationBuffer, Rom, check_words
 
-__all__ = ["Front", "GemmUnit"]
+__all__ = ["Front", "GemmUnit", "whole_groups"]
 
 
 @dataclass(frozen=True)

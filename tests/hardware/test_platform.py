@@ -57,6 +57,8 @@ def test_user_file_and_its_faults(tmp_path: Path, repository: Path) -> None:
         "lacks source": text.replace('source = "default of ours', 'sauce = "default of ours'),
         "value must be a number": text.replace("value = 500e6", 'value = "fast"'),
         "kind must be one of asic, fpga": text.replace('kind = "asic"', 'kind = "gpu"'),
+        "points must be a list of pairs": text.replace("[8192, 7.5]", "[8192]"),
+        "needs word_bits": text.replace("word_bits = 64", ""),
         "not valid TOML": text.replace("[clock]", "[clock"),
     }
     for message, broken in faults.items():

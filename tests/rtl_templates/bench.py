@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from mxhw.arithmetic import gemm_accumulators, weight_type_named
@@ -122,13 +123,26 @@ class Run:
     cycles: int
 
 
-def run(unit: GemmUnit, x: list[int], expected_beats: int, stall: float = 0.0, seed: int = 0) -> Run:
-    """Send ``x``, take ``expected_beats``; both sides pause with probability ``stall``; the protocol is checked."""
+def run(
+    unit: GemmUnit, x: list[int], expected_beats: int, stall: float = 0.0, seed: int = 0, reset_after: int = 0
+) -> Run:
+    """Send ``x``, take ``expected_beats``; both sides pause with probability ``stall``; the protocol is checked.
+
+    With ``reset_after`` the unit first computes on garbage for so many cycles and is then reset.
+    """
     rng = random.Random(seed)
     beats: list[int] = []
     span: list[int] = []
 
+    reset = Signal()
+
     async def bench(ctx: Any) -> None:
+        ctx.set(unit.x.valid, 1)
+        for cycle in range(reset_after):
+            ctx.set(unit.x.payload, rng.getrandbits(unit.x_width))
+            ctx.set(reset, cycle == reset_after - 1)
+            await ctx.tick()
+        ctx.set(reset, 0)
         position, offered, cycle, held = 0, False, 0, None
         while len(beats) < expected_beats:
             offered = offered or (position < len(x) and rng.random() >= stall)
@@ -152,7 +166,7 @@ def run(unit: GemmUnit, x: list[int], expected_beats: int, stall: float = 0.0, s
             cycle += 1
             assert cycle < 200 * (len(x) + expected_beats) + 100_000, "the unit hangs"
 
-    simulator = Simulator(unit)
+    simulator = Simulator(ResetInserter(reset)(unit))
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

@@ -65,10 +65,7 @@ def test_ports_are_flat_and_elements_are_emitted_once(unit):
     assert f"[{unit.x_width - 1}:0] x_payload" in text and f"[{unit.y_width - 1}:0] y_payload" in text
     assert text.count("module top_pe(") == 1 and len(re.findall(r"^  top_pe ", text, re.MULTILINE)) == 12
     memories = re.findall(r'\.FILE\("(.*?)"\)', text)
-    assert memories == ["weights.hex", "metadata.hex"][: 2 if unit.metadata_depth else 1] or set(memories) == {
-        "weights.hex",
-        "metadata.hex",
-    }
+    assert sorted(memories) == ["metadata.hex", "weights.hex"][0 if unit.metadata_depth else 1 :]
 
 
 CASES = {
@@ -108,7 +105,7 @@ def test_a_decoder_alone_is_combinational_verilog():
 
 def test_names_that_verilog_cannot_hold_are_refused():
     unit = DialectGemm(SHAPE)
-    with pytest.raises(InputError, match="name must be a Verilog identifier, not 'model.layers'"):
+    with pytest.raises(InputError, match=r"name must be a Verilog identifier, not 'model\.layers'"):
         gemm_verilog(unit, "model.layers")
     with pytest.raises(InputError, match="weights_file must be a file name without quotes"):
         gemm_verilog(unit, "top", weights_file='a"b')

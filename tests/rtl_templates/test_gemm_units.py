@@ -65,6 +65,13 @@ def test_cycles_are_exact_where_the_scale_takes_a_whole_group(tokens):
     assert (result.beats, result.cycles) == (case.y, case.unit.cycles(tokens))
 
 
+@pytest.mark.parametrize("cycles", [1, 60, 161, 171, 333])
+def test_a_reset_at_any_time_leaves_nothing_behind(cycles):
+    for case in (bitmod_case(SMALL, "fp4", 128, tokens=2, seed=1), dialect_case(SMALL, 32, (8, 12), tokens=3, seed=1)):
+        result = run(case.unit, case.x, len(case.y), reset_after=cycles)
+        assert (result.beats, result.cycles) == (case.y, case.unit.cycles(case.tokens))
+
+
 def test_cycles_grow_by_the_steps_of_a_tile():
     unit = BitModGemm(GemmShape(rows=8, columns=8, n=64, k=512), weight_type="fp4")
     assert unit.cycles(0) == 0

@@ -1,5 +1,6 @@
 """Both GEMM units through emission, Verilator and cocotb: exact under stalls, and every planted fault is seen."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def test_one_wrong_entry_of_the_dialect_decoder_is_seen(
     _verilog.cache_clear()
     case = simulate(DIALECT, tmp_path, cache)
     _verilog.cache_clear()
+    assert case.error is None
+    assert case.mismatches > 0
+
+
+def test_one_wrong_special_value_of_the_bitmod_decoder_is_seen(tmp_path: Path, cache: Path) -> None:
+    def change(folder: Path) -> None:
+        path = next(folder.glob("mxhw_bitmod_*.v"))
+        text, count = re.subn(r"(2'h2:\s+special_value = )6'h10", r"\g<1>6'h0e", path.read_text())
+        assert count == 1
+        path.write_text(text)
+
+    case = simulate(BITMOD, tmp_path, cache, change)
     assert case.error is None
     assert case.mismatches > 0
 

@@ -18,8 +18,6 @@ from mxhw.passes.analysis import evaluate, evaluate_hardware
 from mxhw.passes.search import SearchConfig, SearchResult, search, seed_designs
 from tests.passes.search.tiny import TOKENS, tiny_graph, tiny_problem, tiny_search, tiny_space
 
-SEEDED = 11  # uniform designs and mixes of the tiny space
-
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
@@ -55,6 +53,14 @@ def test_resumed_equals_uninterrupted(graph: Graph, through: SearchResult, tmp_p
     for total in (3, 13, 16, 16):
         result = tiny_search(graph, tmp_path / "study.db", total)
         assert trace(result) == trace(through)[:total]
+
+
+def test_resumed_search_keeps_the_seed_designs_it_began_with(graph: Graph, through: SearchResult, tmp_path) -> None:
+    tiny_search(graph, tmp_path / "study.db", 2)
+    sensitivity = {name: float(i) for i, name in enumerate(tiny_space(graph).linears)}
+    config, path = SearchConfig(trials=16), tmp_path / "study.db"
+    resumed = search(tiny_problem(graph), tiny_space(graph), config, path=path, sensitivity=sensitivity)
+    assert trace(resumed) == trace(through)
 
 
 def test_killed_search_keeps_its_trials_and_continues(graph: Graph, through: SearchResult, tmp_path: Path) -> None:
