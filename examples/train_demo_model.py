@@ -177,7 +177,7 @@ def main() -> None:
         "torch": torch.__version__,
         "training_bytes": len(training),
         "parameters": parameters,
-        "arguments": {k: str(v) for k, v in vars(args).items()},
+        "arguments": {k: str(v) for k, v in vars(args).items() if k != "out"},
         "points": [],
     }
     points: list[dict[str, float]] = log["points"]  # type: ignore[assignment]

@@ -128,9 +128,10 @@ class DynamicHardwareGemm(nn.Module):
 def _product(x: Operand, w: Operand) -> Tensor:
     exact = multiply(x, w)
     values = exact.float64() if isinstance(exact, Limbs) else exact.double()
-    exponent = x.exponent[..., :, None] + w.exponent[..., None, :]
-    values = values * x.scale[..., :, None] * w.scale[..., None, :]
-    return (values * power_of_two(exponent)).float()
+    # Powers of two are exact in any order, so each row's goes with its scale: two passes over [M, N] instead of four.
+    values *= (x.scale * power_of_two(x.exponent))[..., :, None]
+    values *= (w.scale * power_of_two(w.exponent))[..., None, :]
+    return values.float()
 
 
 def _encode(x: Tensor, fmt: Format | str, axis: int) -> Operand:

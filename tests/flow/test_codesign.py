@@ -1,0 +1,128 @@
+"""The whole chain on a tiny model: everything that a run promises to leave is there, true, and consistent."""
+
+import json
+import shutil
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mxhw.errors import InputError
+from mxhw.flow import codesign, load_config
+from mxhw.ir import Assignment
+from mxhw.models import capture
+from mxhw.passes.analysis import ledger
+from mxhw.report import write_report
+from mxhw.report.results import CHOSEN, load_results
+from mxhw.sim.cosim import find_designs, run_cosim
+from tests.flow.conftest import TinyRun
+
+pytestmark = pytest.mark.xdist_group("codesign")
+
+
+def test_it_leaves_what_it_promises(tiny_run: TinyRun) -> None:
+    names = {path.name for path in tiny_run.out.iterdir()}
+    assert names >= {
+        "assignment.json", "config.toml", "cosim.json", "front.svg", "report.html", "results.json", "rtl", "study.db",
+    }  # fmt: skip
+    assert not [name for name in names if name.startswith(".") or name.endswith(".new")]
+    assert load_results(tiny_run.out) == tiny_run.results
+
+
+def test_both_families_are_simulated_and_equal(tiny_run: TinyRun) -> None:
+    report = json.loads((tiny_run.out / "cosim.json").read_text())
+    assert report == json.loads(json.dumps(tiny_run.results.cosim))
+    assert {case["unit"] for case in report["cases"]} == {"bitmod", "dialect"}
+    assert len(report["cases"]) == 4
+    assert report["mismatches"] == 0
+    assert report["outputs"] == sum(case["outputs"] for case in report["cases"])
+    for case in report["cases"]:
+        assert case["outputs"] in (3 * 128, 3 * 64, 3 * 256)
+        assert case["cycles_stall_free"] == case["cycles_stall_free_predicted"]
+
+
+def test_the_stated_costs_are_those_of_the_saved_assignments(tiny_run: TinyRun) -> None:
+    graph = capture(tiny_run.config.parent / "model", sequence=32)
+    platform_budget = tiny_run.results.config["platform"]["budget"]["area"]
+    for design in tiny_run.results.designs:
+        assignment = Assignment.load(tiny_run.out / design.assignment)
+        assert ledger(graph, assignment, sequence=16).bits_per_weight == design.weight_bits
+        assert design.area <= platform_budget
+        assert sum(node.area for node in design.nodes) == pytest.approx(design.area)
+        assert sum(node.energy or 0.0 for node in design.nodes) == pytest.approx(design.energy)
+        assert max(node.cycles for node in design.nodes) == design.interval
+        assert design.hardware_coverage == 1.0
+        assert {node.node for node in design.nodes} == {info.name for info in graph.gemms}
+
+
+def test_hardware_arithmetic_is_close_to_float_emulation(tiny_run: TinyRun) -> None:
+    for design in tiny_run.results.designs:
+        assert design.hardware.perplexity == pytest.approx(design.emulated.perplexity, rel=0.01)
+        assert design.hardware.tokens == 6 * 31
+
+
+def test_the_front_is_scored_on_the_test_text(tiny_run: TinyRun) -> None:
+    front = [point for point in tiny_run.results.points if point.on_front]
+    assert front
+    assert all(point.test is not None for point in front)
+    chosen = tiny_run.results.design(CHOSEN)
+    test = next(point.test for point in tiny_run.results.points if point.trial == chosen.trial)
+    assert test is None or test.perplexity == chosen.emulated.perplexity
+
+
+def test_the_study_opens_in_optuna(tiny_run: TinyRun) -> None:
+    study = optuna.load_study(study_name="mxhw", storage=f"sqlite:///{tiny_run.out / 'study.db'}")
+    assert len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == len(tiny_run.results.points)
+
+
+def test_a_second_run_keeps_every_trial_and_finds_the_same(tiny_run: TinyRun, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    out.mkdir()
+    shutil.copy(tiny_run.out / "study.db", out)
+    again = codesign(load_config(tiny_run.config), out)
+    assert [point.trial for point in again.points] == [point.trial for point in tiny_run.results.points]
+    assert [design.nodes for design in again.designs] == [design.nodes for design in tiny_run.results.designs]
+    assert again.seconds["search"] < 60
+
+
+def test_another_search_is_refused_and_touches_nothing(tiny_run: TinyRun, tmp_path: Path) -> None:
+    config = load_config(tiny_run.config)
+    other = config.model_copy(update={"search": config.search.model_copy(update={"objective": "area"})})
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(tiny_run.out / "study.db", out)
+    with pytest.raises(InputError, match="is of another search: objective was 'cycles' and is 'area'"):
+        codesign(other, out)
+    assert [path.name for path in out.iterdir()] == ["study.db"]
+
+
+def test_the_report_stands_alone_and_says_what_was_found(tiny_run: TinyRun) -> None:
+    page = (tiny_run.out / "report.html").read_text()
+    assert "src=\"http" not in page
+    assert "<link" not in page
+    assert tiny_run.results.command in page
+    assert f"All {tiny_run.results.cosim['outputs']:,} outputs" in page
+    for design in tiny_run.results.designs:
+        assert f"{design.hardware.perplexity:.4f}" in page
+
+
+def test_the_report_does_not_call_a_mismatch_equal(tiny_run: TinyRun, tmp_path: Path) -> None:
+    cosim = json.loads(json.dumps(tiny_run.results.cosim))
+    cosim["cases"][0]["mismatches"] = cosim["mismatches"] = 3
+    write_report(tiny_run.results.model_copy(update={"cosim": cosim}), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "3 of " in page
+    assert "<td class='no'>no</td>" in page
+    assert "bit for bit" not in page
+
+
+def test_a_flipped_bit_in_an_emitted_image_is_caught_by_cosim(tiny_run: TinyRun, tmp_path: Path) -> None:
+    layer = find_designs(tiny_run.out)[0]
+    copy = Path(shutil.copytree(layer, tmp_path / layer.name))
+    image = copy / "weights.hex"
+    words = image.read_text().split()
+    words[1] = f"{int(words[1], 16) ^ 1:0{len(words[1])}x}"
+    image.write_text("\n".join(words) + "\n")
+    report = run_cosim(copy)
+    assert report.mismatches > 0
+    assert report.cases[0].first_mismatches
