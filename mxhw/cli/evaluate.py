@@ -45,7 +45,7 @@ def evaluate(
     bits = ledger(graph, given, sequence=context)
     byte_model = graph.signature.vocabulary == 256
     evaluator = QualityEvaluator(
-        graph, cut, bytes_per_token=1.0 if byte_model else None, batch=4, progress=output.progress
+        graph, cut, bytes_per_token=1.0 if byte_model else None, batch=1, progress=output.progress
     )
     scores = {"float model": evaluator(graph, progress=True)}
     coverage = None

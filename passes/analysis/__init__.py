@@ -1,7 +1,7 @@
 """Analyses: statistics of every site, sensitivity, quality on text, hardware cost, the ledger of bits."""
 
 from mxhw.passes.analysis.calibrate import Calibrate, CalibrateConfig
-from mxhw.passes.analysis.evaluate import Evaluation, evaluate
+from mxhw.passes.analysis.evaluate import Evaluate, EvaluateConfig, Evaluation
 from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
@@ -11,6 +11,8 @@ from mxhw.passes.analysis.units import UnitFactory, gemm_unit
 __all__ = [
     "Calibrate",
     "CalibrateConfig",
+    "Evaluate",
+    "EvaluateConfig",
     "Evaluation",
     "HardwareReport",
     "Ledger",
@@ -19,7 +21,6 @@ __all__ = [
     "Sensitivity",
     "SensitivityConfig",
     "UnitFactory",
-    "evaluate",
     "evaluate_hardware",
     "gemm_unit",
     "ledger",

@@ -5,7 +5,7 @@ from mxhw.passes.search.front import hypervolume, pareto_front
 from mxhw.passes.search.objective import OBJECTIVES, HardwareObjective, Outcome, Problem, QualityMeasure
 from mxhw.passes.search.record import TrialRecord
 from mxhw.passes.search.samplers import SAMPLERS, SamplerName
-from mxhw.passes.search.search import SearchConfig, SearchResult, search
+from mxhw.passes.search.search import Search, SearchConfig, SearchResult, search
 from mxhw.passes.search.seeds import seed_designs
 from mxhw.passes.search.space import Design, SearchSpace, SpaceConfig
 
@@ -19,6 +19,7 @@ __all__ = [
     "Problem",
     "QualityMeasure",
     "SamplerName",
+    "Search",
     "SearchConfig",
     "SearchResult",
     "SearchSpace",

@@ -1,7 +1,7 @@
 """The search: trials of quantize ▸ parallelize ▸ evaluate until a total, kept in a study file that can be continued."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -10,6 +10,9 @@ import optuna
 from optuna.trial import TrialState
 
 from mxhw.errors import InputError
+from mxhw.ir import Graph
+from mxhw.passes.analysis.sensitivity import sensitivities
+from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.search.choose import Choice, choose
 from mxhw.passes.search.front import pareto_front
 from mxhw.passes.search.objective import Problem
@@ -29,7 +32,7 @@ from mxhw.passes.search.space import SearchSpace
 from mxhw.passes.search.study import fingerprint_of_graph, fingerprint_of_tensor, open_study
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["SearchConfig", "SearchResult", "search"]
+__all__ = ["Search", "SearchConfig", "SearchResult", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,57 @@ def search(
         choose(records, reference, config.max_perplexity_increase),
         len(infeasible_trials(study)),
     )
+
+
+@register_pass
+class Search(Pass):
+    """Search a space: graph → the same graph with the chosen formats; the report holds the front and the choice.
+
+    Parameters
+    ----------
+    config : SearchConfig
+    problem : Problem
+    space : SearchSpace
+    path : Path, optional
+        The study file.
+    """
+
+    name = "search"
+    description = "search formats per layer and operand and array shapes: quality against a hardware objective"
+    requires = frozenset({"sites"})
+    provides = frozenset({"formats"})
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        problem: Problem,
+        space: SearchSpace,
+        path: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config, self.problem, self.space = config, problem, space
+        self.path, self.progress = path, progress or SilentProgress()
+
+    def __call__(self, graph: Graph) -> PassResult:
+        """Search; sensitivities are read from the graph's statistics. See :func:`search` for errors."""
+        found = search(
+            self.problem,
+            self.space,
+            self.config,
+            path=self.path,
+            sensitivity=sensitivities(graph),
+            progress=self.progress,
+        )
+        formats = found.choice.record.assignment.formats
+        sites = {key: replace(site, format=formats.get(key, site.format)) for key, site in graph.sites.items()}
+        report = {
+            "trials": len(found.records),
+            "infeasible": found.infeasible,
+            "front": [record.to_json() for record in found.front],
+            "chosen": found.choice.record.to_json(),
+            "reason": found.choice.reason,
+        }
+        return PassResult(graph.with_sites(sites), report)
 
 
 def _run_trial(

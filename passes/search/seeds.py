@@ -13,7 +13,7 @@ from mxhw.passes.search.space import SearchSpace
 
 __all__ = ["MIXES", "seed_designs"]
 
-MIXES = (0.25, 0.5, 0.75)  # share of layers, the least sensitive first, that take a narrower format
+MIXES = (0.1, 0.2, 0.4)  # share of all weights that takes the wider of two formats
 _GROUP = (128, 128)  # shape at which formats are ordered by their bits
 
 
@@ -21,8 +21,8 @@ def seed_designs(space: SearchSpace, sensitivity: Mapping[str, float] | None = N
     """Return parameters of the designs to try first.
 
     Every family's first weight format with every choice of rows comes first; then every other format, uniform; then,
-    if `sensitivity` (node to loss when its weight alone is narrow) is given, mixtures of the narrower half of the
-    choices in the tolerant layers and the next wider one in the others.
+    if `sensitivity` (node to loss when its weight alone is narrow) is given, mixtures of every two neighbouring
+    choices, the wider one where it gains most per weight.
     """
     config = space.config
     designs = [space.parameters(family, rows) for rows in config.rows for family in config.families]
@@ -37,13 +37,21 @@ def seed_designs(space: SearchSpace, sensitivity: Mapping[str, float] | None = N
 
 
 def _mixes(space: SearchSpace, family: str, rows: int, sensitivity: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return designs in which the layers that gain most per weight take the wider of two neighbouring formats."""
     order = sorted(space.config.weights(family), key=lambda name: parse_format(name).bits(_GROUP))
-    tolerant_first = sorted(space.linears, key=lambda node: (sensitivity.get(node, 0.0), node))
+    sizes = {node: space.graph.weight(node).numel() for node in space.linears}
+    total = sum(sizes.values())
+    worth = sorted(space.linears, key=lambda node: (-sensitivity.get(node, 0.0) / sizes[node], node))
     mixes = []
     for narrow, wide in pairwise(order):
         for share in MIXES:
-            tolerant = set(tolerant_first[: round(share * len(tolerant_first))])
-            weights = {node: narrow if node in tolerant else wide for node in space.linears}
+            widened: set[str] = set()
+            left = share * total
+            for node in worth:
+                if sizes[node] <= left:
+                    widened.add(node)
+                    left -= sizes[node]
+            weights = {node: wide if node in widened else narrow for node in space.linears}
             mixes.append(space.parameters(family, rows, weights=weights))
     return mixes
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mxhw.errors import InputError
 from mxhw.ir import Graph
-from mxhw.passes.analysis import QualityEvaluator, evaluate
+from mxhw.passes.analysis import Evaluate, EvaluateConfig, QualityEvaluator
 from mxhw.passes.transform import Quantize, QuantizeConfig
 
 
@@ -51,7 +51,10 @@ def test_windows_too_short_are_refused(tiny: Graph) -> None:
 
 def test_evaluate_takes_either_arithmetic(evaluator: QualityEvaluator, uniform) -> None:
     assignment = uniform("bitmod4", "int8-e8m0", "int8-e8m0")
-    near, exact = (evaluate(assignment, evaluator, arithmetic=mode) for mode in ("float", "hardware"))
+    near, exact = (
+        Evaluate(EvaluateConfig(assignment=assignment, arithmetic=mode), evaluator).evaluation(evaluator.graph)
+        for mode in ("float", "hardware")
+    )
     assert exact.quantization["mac_coverage"] == 1
     assert exact.ledger == near.ledger
     assert exact.quality.perplexity == pytest.approx(near.quality.perplexity, rel=0.05)
