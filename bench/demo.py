@@ -25,7 +25,10 @@ from mxhw.passes.emit import EmitLayers, EmitLayersConfig
 from mxhw.passes.transform import Quantize, QuantizeConfig
 from mxhw.sim.cosim import run_cosim
 
-DESIGNS = {"bitmod4 × int8-e8m0": ("bitmod4", "int8-e8m0"), "dialect4 × dialect4-online": ("dialect4", "dialect4-online")}
+DESIGNS = {
+    "bitmod4 × int8-e8m0": ("bitmod4", "int8-e8m0"),
+    "dialect4 × dialect4-online": ("dialect4", "dialect4-online"),
+}
 LAYER = "model.layers.0.mlp.gate_proj"
 
 

@@ -1,7 +1,7 @@
 """How long work tells how far it is, without printing: passes call a :class:`Progress`, the command line shows it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 __all__ = ["Progress", "SilentProgress", "Task"]
@@ -20,13 +20,8 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where tasks are shown."""
 
-    def task(self, description: str, total: float) -> "_TaskContext":
+    def task(self, description: str, total: float) -> AbstractContextManager[Task]:
         """Return a context manager that yields a :class:`Task` of ``total`` steps."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> None: ...
 
 
 class _SilentTask:

@@ -24,6 +24,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from mxhw.progress import Task
+
 __all__ = ["ConsoleProgress", "Output"]
 
 LINE_INTERVAL = 10.0  # seconds between plain progress lines
@@ -75,7 +77,7 @@ class ConsoleProgress:
         self._bars: Progress | None = None
 
     @contextmanager
-    def task(self, description: str, total: float) -> Iterator[_BarTask | _LineTask]:
+    def task(self, description: str, total: float) -> Iterator[Task]:
         if not self._console.is_terminal:
             line = _LineTask(self._console, description, total)
             yield line

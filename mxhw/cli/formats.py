@@ -1,6 +1,6 @@
 """`mxhw formats`: the number formats that there are."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ def formats(
 
     output = Output(as_json=json)
     listed = [(name, parse_format(name).name) for name in names] if names else known_formats()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, description in listed:
         try:
             format_ = parse_format(name)
@@ -44,7 +44,7 @@ def formats(
             [
                 row["name"],
                 f"{row['bits']:.4f}" if "bits" in row else "",
-                {True: "yes", False: "no"}.get(row.get("exact_hardware"), ""),
+                {True: "yes", False: "no", None: ""}[row.get("exact_hardware")],
                 row["description"],
             ]
             for row in rows

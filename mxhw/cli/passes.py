@@ -14,12 +14,13 @@ def passes(json: JsonOption = False) -> None:
     """
     from mxhw.passes import all_passes
 
+    listed = all_passes()
     rows = [
         {"name": p.name, "description": p.description, "requires": sorted(p.requires), "provides": sorted(p.provides)}
-        for p in all_passes()
+        for p in listed
     ]
     output = Output(as_json=json)
     if not json:
-        cells = [[r["name"], r["description"], ", ".join(r["requires"]), ", ".join(r["provides"])] for r in rows]
+        cells = [[p.name, p.description, ", ".join(sorted(p.requires)), ", ".join(sorted(p.provides))] for p in listed]
         output.table("Passes", ["name", "what it does", "needs", "adds"], cells)
     output.result({"passes": rows})

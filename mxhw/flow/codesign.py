@@ -134,10 +134,10 @@ class Codesign:
         """Return the chosen design, and the best of every other family under the same rule; save both."""
         reference = search_text.reference().perplexity
         picked = {CHOSEN: found.choice}
-        for name in self.config.search.families:
-            records = [record for record in found.records if family(record) == name]
-            if records and name != family(found.choice.record):
-                picked[name] = choose(records, reference, self.config.search.max_perplexity_increase)
+        for other in self.config.search.families:
+            records = [record for record in found.records if family(record) == other]
+            if records and other != family(found.choice.record):
+                picked[other] = choose(records, reference, self.config.search.max_perplexity_increase)
         for name, choice in picked.items():
             choice.record.assignment.save(self.out / assignment_file(name))
         return picked

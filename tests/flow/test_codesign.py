@@ -98,7 +98,7 @@ def test_another_search_is_refused_and_touches_nothing(tiny_run: TinyRun, tmp_pa
 
 def test_the_report_stands_alone_and_says_what_was_found(tiny_run: TinyRun) -> None:
     page = (tiny_run.out / "report.html").read_text()
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "<link" not in page
     assert tiny_run.results.command in page
     assert f"All {tiny_run.results.cosim['outputs']:,} outputs" in page
