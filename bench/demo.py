@@ -7,15 +7,14 @@ weights a second including encoding and the reference GEMM; co-simulation is sim
 """
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import interleaved, seconds
 from torch import Tensor
 
 from mxhw.flow.assignments import uniform_assignment
@@ -32,12 +31,6 @@ DESIGNS = {
 LAYER = "model.layers.0.mlp.gate_proj"
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
 def evaluation(graph: Graph, tokens: Tensor, rounds: int) -> Table:
     runs = {"float graph": graph}
     for name, (weights, inputs) in DESIGNS.items():
@@ -45,18 +38,12 @@ def evaluation(graph: Graph, tokens: Tensor, rounds: int) -> Table:
         for arithmetic in ("float", "hardware"):
             quantized = Quantize(QuantizeConfig(assignment=assignment, arithmetic=arithmetic))(graph).graph
             runs[f"{name}, {arithmetic} arithmetic"] = quantized
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(rounds + 1):  # the first round warms up
-        for name, run in runs.items():
-            elapsed = seconds(lambda run=run: run.run(tokens))
-            if round_:
-                times[name].append(elapsed)
-    base = statistics.median(times["float graph"])
+    times = interleaved({name: partial(run.run, tokens) for name, run in runs.items()}, rounds)
     table = Table(title=f"forward pass of {tokens.numel()} tokens, {torch.get_num_threads()} threads")
     table.add_column("graph")
     table.add_column("× float graph", justify="right")
-    for name, values in times.items():
-        table.add_row(name, f"{statistics.median(values) / base:.2f}")
+    for name, median in times.items():
+        table.add_row(name, f"{median / times['float graph']:.2f}")
     return table
 
 
@@ -70,7 +57,7 @@ def hardware(graph: Graph, tokens: Tensor) -> Table:
             config = EmitLayersConfig(
                 assignment=uniform_assignment(graph, weights, inputs), tokens=tokens, folder=out, nodes=[LAYER]
             )
-            emission = seconds(lambda config=config: EmitLayers(config)(graph))
+            emission = seconds(partial(EmitLayers(config), graph))
             case = run_cosim(out, cache=out / "cache").cases[0]
             table.add_row(
                 name,

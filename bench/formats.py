@@ -7,14 +7,13 @@ shared machine; the ratio does.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import interleaved
 
 from mxhw.formats import parse_format
 
@@ -22,12 +21,6 @@ FORMATS = (
     "int8", "int8-e8m0", "int4-g128", "int4-g128-asym", "int6-g128-s8", "mxfp4", "mxfp6-e2m3", "mxfp8-e4m3", "mxint8",
     "bitmod3", "bitmod4", "dialect4", "dialect4-online",
 )  # fmt: skip
-
-
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -41,19 +34,13 @@ def main() -> None:
     actions: dict[str, Callable[[], object]] = {"out.copy_(x)": lambda: out.copy_(x)}
     for name in FORMATS:
         actions[name] = partial(parse_format(name).fake_quantize, x, out=out)
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for round_ in range(args.rounds + 1):  # the first round warms up
-        for name, action in actions.items():
-            elapsed = seconds(action)
-            if round_:
-                times[name].append(elapsed)
-    copy = statistics.median(times["out.copy_(x)"])
+    times = interleaved(actions, args.rounds)
+    copy = times["out.copy_(x)"]
     table = Table(title=f"fake_quantize, float32 {args.size}×{args.size}, one thread, median of {args.rounds} rounds")
     table.add_column("format")
     table.add_column("× copy", justify="right")
     table.add_column("ns an element", justify="right")
-    for name, values in times.items():
-        median = statistics.median(values)
+    for name, median in times.items():
         table.add_row(name, f"{median / copy:.1f}", f"{median / x.numel() * 1e9:.2f}")
     Console().print(table)
 

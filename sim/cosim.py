@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from mxhw.errors import InputError
+from mxhw.files import write_text
 from mxhw.progress import Progress, SilentProgress
 from mxhw.sim.build import build_simulator
 from mxhw.sim.compare import Comparison, Mismatch, compare_beats
@@ -147,7 +148,7 @@ def run_cosim(
             task.advance()
     report = CosimReport(tuple(cases))
     if target is not None:
-        _write(target / COSIM_FILE, report)
+        write_text(target / COSIM_FILE, json.dumps(report.to_json(), indent=1) + "\n")
     return report
 
 
@@ -269,9 +270,3 @@ def _words(path: Path, count: int) -> list[int]:
 
 def _read_words(path: Path) -> list[int]:
     return [int(line, 16) for line in path.read_text().split()]
-
-
-def _write(path: Path, report: CosimReport) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(report.to_json(), indent=1) + "\n")
-    os.replace(beside, path)

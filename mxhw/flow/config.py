@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mxhw.errors import InputError, nearest
+from mxhw.files import write_text
 
 __all__ = ["Config", "DataConfig", "EmitConfig", "PlatformConfig", "SearchConfig", "load_config", "write_config"]
 
@@ -117,9 +118,7 @@ def load_config(path: Path) -> Config:
 
 def write_config(config: Config, path: Path) -> None:
     """Write the effective configuration as TOML."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(tomli_w.dumps(config.model_dump(exclude_none=True)), encoding="utf-8")
-    beside.replace(path)
+    write_text(path, tomli_w.dumps(config.model_dump(exclude_none=True)))
 
 
 def _resolved(config: Config, folder: Path) -> Config:

@@ -11,13 +11,13 @@ default of whoever applies the assignment.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mxhw.errors import InputError, nearest
+from mxhw.files import write_text
 from mxhw.formats import parse_format
 from mxhw.ir.graph import Graph
 from mxhw.ir.metadata import SiteKey
@@ -99,10 +99,7 @@ class Assignment:
 
     def save(self, path: str | Path) -> None:
         """Write the assignment to a JSON file, whole or not at all."""
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        write_text(Path(path), json.dumps(self.to_json(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Assignment":

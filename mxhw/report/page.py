@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mxhw.files import write_text
 from mxhw.report.figures import bits_map, breakdown, pareto_front
 from mxhw.report.results import CHOSEN, Design, QualityRow, Results
 from mxhw.sim.design import GemmDesign
@@ -213,6 +214,4 @@ def _write(path: Path, title: str, parts: list[str]) -> None:
         f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>"
         f"<body>{''.join(parts)}</body></html>"
     )
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
+    write_text(path, page)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
+from mxhw.files import write_text
 from mxhw.report.figures import FAMILY_COLOURS, loss, shown_axes
 from mxhw.report.results import CHOSEN, Results
 
@@ -44,7 +46,7 @@ def write_front(results: Results, path: Path) -> None:
         plot.spines[["top", "right"]].set_visible(False)
     plots[0][0].set_ylabel("perplexity above float, %")
     plots[0][0].legend(frameon=False, fontsize=8)
-    beside = path.with_name(path.name + ".new")
-    figure.savefig(beside, format="svg", metadata={"Date": None})
+    svg = StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
     plt.close(figure)
-    beside.replace(path)
+    write_text(path, svg.getvalue())

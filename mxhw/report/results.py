@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mxhw.errors import InputError
+from mxhw.files import write_text
 
 __all__ = ["CHOSEN", "Design", "DesignPoint", "NodeRow", "QualityRow", "Results", "load_results", "save_results"]
 
@@ -110,9 +111,7 @@ class Results(_Record):
 def save_results(results: Results, folder: Path) -> Path:
     """Write ``results.json`` in one step."""
     path = folder / RESULTS_FILE
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_text(path, results.model_dump_json(indent=1) + "\n")
     return path
 
 
