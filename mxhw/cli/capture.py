@@ -21,7 +21,9 @@ def capture(
         Path | None, typer.Option("--out", metavar="DIR", help="Save the graph (graph.json, weights.safetensors).")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Batch that the figures are for.")] = 1,
-    sequence: Annotated[int, typer.Option(min=2, help="Tokens that the figures are for.")] = 128,
+    sequence: Annotated[
+        int | None, typer.Option(min=2, help="Tokens that the figures are for; default: 128, or the model's context.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Capture a model and say what is in it: operations, multiply-accumulates, and how many have hardware.
@@ -30,10 +32,13 @@ def capture(
     """
     from mxhw.ir.symbolic import size_at
     from mxhw.models import capture as capture_model
+    from mxhw.models import load_model
 
     output = Output(as_json=json)
     with output.progress.task("capture", 1) as task:
-        graph = capture_model(model, batch=batch, sequence=sequence)
+        loaded = load_model(model)
+        sequence = sequence or loaded.at_most_context(128)
+        graph = capture_model(loaded, batch=batch, sequence=sequence)
         task.advance()
     count: Counter[str] = Counter()
     macs: Counter[str] = Counter()

@@ -17,7 +17,10 @@ def cost(
     model: ModelArgument,
     assignment: AssignmentOption = None,
     platform: Annotated[str, typer.Option(help="A platform's name, or the path of a platform file.")] = "asap7",
-    sequence: Annotated[int, typer.Option(min=1, help="Tokens of the prefill that is counted.")] = 512,
+    sequence: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of the prefill; default: 512, or the model's context."),
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the arrays, where the assignment gives none.")] = 8,
     json: JsonOption = False,
 ) -> None:
@@ -31,13 +34,15 @@ def cost(
 
     from mxhw.flow.assignments import assignment_for
     from mxhw.hardware import load_platform
-    from mxhw.models import capture
+    from mxhw.models import capture, load_model
     from mxhw.passes.analysis import evaluate_hardware, ledger
     from mxhw.passes.transform import Parallelize, ParallelizeConfig
 
     output = Output(as_json=json)
     target = load_platform(platform)
-    graph = capture(model, batch=1, sequence=sequence)
+    loaded = load_model(model)
+    sequence = sequence or loaded.at_most_context(512)
+    graph = capture(loaded, batch=1, sequence=sequence)
     given = assignment_for(graph, assignment)
     if not given.arrays:
         sized = Parallelize(ParallelizeConfig(assignment=given, platform=target, sequence=sequence, rows=rows))(graph)

@@ -23,7 +23,9 @@ def evaluate(
     text: Annotated[
         str, typer.Option(metavar="TEXT", help="A text file, a .npy file of token ids, or a text of the model.")
     ] = "heldout",
-    context: Annotated[int, typer.Option(min=2, help="Tokens a window; windows do not overlap.")] = 512,
+    context: Annotated[
+        int | None, typer.Option(min=2, help="Tokens a window, without overlap; default: 512, or the model's context.")
+    ] = None,
     windows: Annotated[int, typer.Option(min=0, help="Windows to score; 0: all of the text.")] = 0,
     json: JsonOption = False,
 ) -> None:
@@ -39,6 +41,7 @@ def evaluate(
 
     output = Output(as_json=json)
     loaded = load_model(model)
+    context = context or loaded.at_most_context(512)
     cut = cut_windows(read_ids(text, loaded), context, windows)
     graph = capture(loaded, batch=1, sequence=context)
     given = assignment_for(graph, assignment)

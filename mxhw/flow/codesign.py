@@ -32,7 +32,16 @@ from mxhw.passes.analysis import (
     sensitivities,
 )
 from mxhw.passes.emit import EmitLayers, EmitLayersConfig, emittable
-from mxhw.passes.search import Choice, Problem, SearchConfig, SearchResult, choose, search
+from mxhw.passes.search import (
+    Choice,
+    Problem,
+    SearchConfig,
+    SearchResult,
+    check_feasible,
+    check_study_file,
+    choose,
+    search,
+)
 from mxhw.passes.transform import Arithmetic, WeightCache
 from mxhw.progress import Progress, SilentProgress
 from mxhw.report import write_front, write_report
@@ -78,6 +87,9 @@ def run_search(
         config.search.quality,
         cache,
     )
+    check_feasible(problem, prepared.space)
+    if path is not None:
+        check_study_file(path)
     format_ = prepared.space.config.weights(config.search.families[0])[0]
     analyses = Pipeline(
         [

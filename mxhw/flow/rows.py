@@ -52,6 +52,7 @@ def point(record: TrialRecord, *, on_front: bool, test: QualityRow | None) -> De
         interval=hardware["interval"],
         area=_area(hardware["resources"]),
         energy=hardware["energy"],
+        edp=hardware["edp"],
         on_front=on_front,
         test=test,
     )

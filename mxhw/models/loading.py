@@ -50,6 +50,11 @@ class LoadedModel:
     encode: Callable[[bytes], Tensor]
     texts: Mapping[str, Path]
 
+    def at_most_context(self, tokens: int) -> int:
+        """Return `tokens`, or the model's number of positions if that is less."""
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        return tokens if positions is None else min(tokens, int(positions))
+
 
 def load_model(name: str | Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     """Load a model by name.

@@ -7,12 +7,26 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from mxhw.passes.search import pareto_front
 from mxhw.report.results import CHOSEN, Design, DesignPoint, Results
 
-__all__ = ["AXES", "FAMILY_COLOURS", "Axis", "bits_map", "breakdown", "pareto_front", "shown_axes"]
+__all__ = [
+    "AXES",
+    "FAMILY_COLOURS",
+    "FAMILY_NAMES",
+    "PLOTS_ACROSS",
+    "Axis",
+    "bits_map",
+    "breakdown",
+    "front_figure",
+    "loss",
+    "shown_axes",
+]
 
 FAMILY_COLOURS = {"bitmod": "#1f6f8b", "dialect": "#d1603d"}
 CHOSEN_COLOUR = "#2b2b2b"
+FAMILY_NAMES = {"bitmod": "BitMoD bit-serial", "dialect": "DialectFP4"}
+PLOTS_ACROSS = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,7 @@ AXES = (
     Axis("interval", "cycles between prefills, thousands", 1e-3),
     Axis("area", "area"),
     Axis("energy", "energy a prefill, µJ", 1e-6),
+    Axis("edp", "energy × time between prefills, nJ·s", 1e-3),
     Axis("weight_bits", "true bits a weight"),
 )
 
@@ -44,82 +59,70 @@ def shown_axes(results: Results) -> list[Axis]:
     return [axis for axis in axes if all(axis.value(point) is not None for point in results.points)]
 
 
-def _front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that no other beats in both, by rising first coordinate."""
-    best, front = float("inf"), []
-    for x, y in sorted(points):
-        if y < best:
-            best = y
-            front.append((x, y))
-    return front
-
-
 def loss(results: Results, point: DesignPoint) -> float:
     """Perplexity on the search text, in % above the float model's on the same text."""
     return 100 * (point.quality.perplexity / results.float_search.perplexity - 1)
 
 
-def pareto_front(results: Results) -> go.Figure:
+def front_figure(results: Results) -> go.Figure:
     """Quality against each hardware objective, every trial, with the front and the chosen design."""
     axes = shown_axes(results)
-    figure = make_subplots(rows=1, cols=len(axes), shared_yaxes=True, horizontal_spacing=0.03)
-    chosen = results.design(CHOSEN).trial
-    for column, axis in enumerate(axes, start=1):
-        for family, colour in FAMILY_COLOURS.items():
-            points = [p for p in results.points if p.family == family]
-            if not points:
-                continue
-            figure.add_trace(
+    across = min(len(axes), PLOTS_ACROSS)
+    down = -(-len(axes) // across)
+    figure = make_subplots(rows=down, cols=across, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.17)
+    for index, axis in enumerate(axes):
+        place = {"row": index // across + 1, "col": index % across + 1}
+        for trace in _front_traces(results, axis):
+            figure.add_trace(trace.update(showlegend=index == 0), **place)
+        figure.update_xaxes(title_text=axis.title, **place)
+    for row in range(1, down + 1):
+        figure.update_yaxes(title_text="perplexity above float, %", row=row, col=1)
+    return _styled(figure, height=90 + 320 * down)
+
+
+def _front_traces(results: Results, axis: Axis) -> list[go.Scatter]:
+    """Return the trials of every family, the front, and the chosen design, as traces over one axis."""
+    traces = []
+    for family, colour in FAMILY_COLOURS.items():
+        if points := [p for p in results.points if p.family == family]:
+            traces.append(
                 go.Scatter(
                     x=[axis.value(p) for p in points],
                     y=[loss(results, p) for p in points],
                     mode="markers",
-                    name={"bitmod": "BitMoD bit-serial", "dialect": "DialectFP4"}[family],
+                    name=FAMILY_NAMES[family],
                     legendgroup=family,
-                    showlegend=column == 1,
                     marker={"color": colour, "size": 8, "opacity": 0.75},
                     text=[f"trial {p.trial}: {p.label}" for p in points],
                     hovertemplate="%{text}<br>%{x:.4g}, %{y:.2f} %<extra></extra>",
-                ),
-                row=1,
-                col=column,
+                )
             )
-        front = _front([(axis.value(p) or 0.0, loss(results, p)) for p in results.points])
-        figure.add_trace(
-            go.Scatter(
-                x=[x for x, _ in front],
-                y=[y for _, y in front],
-                mode="lines",
-                line={"shape": "hv", "color": "#999999", "width": 1.5, "dash": "dot"},
-                name="front",
-                showlegend=column == 1,
-                hoverinfo="skip",
-            ),
-            row=1,
-            col=column,
+    values = [(axis.value(p) or 0.0, loss(results, p)) for p in results.points]
+    front = pareto_front([(y, x) for x, y in values], [(y, x) for x, y in values])
+    traces.append(
+        go.Scatter(
+            x=[x for _, x in front],
+            y=[y for y, _ in front],
+            mode="lines",
+            line={"shape": "hv", "color": "#999999", "width": 1.5, "dash": "dot"},
+            name="front",
+            legendgroup="front",
+            hoverinfo="skip",
         )
-        marked = [p for p in results.points if p.trial == chosen]
-        figure.add_trace(
-            go.Scatter(
-                x=[axis.value(p) for p in marked],
-                y=[loss(results, p) for p in marked],
-                mode="markers",
-                marker={
-                    "symbol": "star",
-                    "size": 17,
-                    "color": "#f2c14e",
-                    "line": {"color": CHOSEN_COLOUR, "width": 1.5},
-                },
-                name="chosen",
-                showlegend=column == 1,
-                hovertemplate="chosen<br>%{x:.4g}, %{y:.2f} %<extra></extra>",
-            ),
-            row=1,
-            col=column,
+    )
+    chosen = [p for p in results.points if p.trial == results.design(CHOSEN).trial]
+    traces.append(
+        go.Scatter(
+            x=[axis.value(p) for p in chosen],
+            y=[loss(results, p) for p in chosen],
+            mode="markers",
+            marker={"symbol": "star", "size": 17, "color": "#f2c14e", "line": {"color": CHOSEN_COLOUR, "width": 1.5}},
+            name="chosen",
+            legendgroup="chosen",
+            hovertemplate="chosen<br>%{x:.4g}, %{y:.2f} %<extra></extra>",
         )
-        figure.update_xaxes(title_text=axis.title, row=1, col=column)
-    figure.update_yaxes(title_text="perplexity above float, %", row=1, col=1)
-    return _styled(figure, height=430)
+    )
+    return traces
 
 
 def bits_map(design: Design) -> go.Figure:

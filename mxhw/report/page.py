@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from mxhw.files import write_text
-from mxhw.report.figures import bits_map, breakdown, pareto_front
+from mxhw.report.figures import FAMILY_NAMES, bits_map, breakdown, front_figure
 from mxhw.report.results import CHOSEN, Design, QualityRow, Results
 from mxhw.sim.design import GemmDesign
 
 __all__ = ["cosim_verdict", "summary_rows", "write_cosim_page", "write_report"]
 
+OBJECTIVE_NAMES = {
+    "cycles": "cycles between prefills",
+    "area": "area",
+    "energy": "energy a prefill",
+    "edp": "energy × time between prefills",
+    "bits": "true bits a weight",
+}
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2rem auto; padding: 0 1.2rem; }
@@ -22,7 +29,7 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
 p { max-width: 85ch; }
 p.lead { color: #555; margin-top: 0; max-width: 75ch; }
 table { border-collapse: collapse; margin: .6rem 0; }
-td, th { padding: .28rem .8rem; border-bottom: 1px solid #ddd; text-align: right; }
+td, th { padding: .28rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 td:first-child, th:first-child { text-align: left; }
 th { font-weight: 600; border-bottom: 2px solid #888; }
 code, pre { background: #f4f4f2; border-radius: 4px; padding: .1rem .35rem; }
@@ -38,15 +45,16 @@ def write_report(results: Results, path: Path) -> None:
     chosen = results.design(CHOSEN)
     parts = [
         f"<h1>mxhw: {_escape(results.model)} on {_escape(results.platform)}</h1>",
-        f"<p class='lead'>{len(results.points)} designs of {results.parameters:,} parameters searched by "
-        f"{_escape(results.config['search']['objective'])} against quality. The chosen one ({_escape(chosen.reason)}) "
+        f"<p class='lead'>{len(results.points)} designs for a model of {results.parameters:,} parameters, searched by "
+        f"{OBJECTIVE_NAMES[results.config['search']['objective']]} against quality. "
+        f"The chosen one ({_escape(chosen.reason)}) "
         "and the best of the other family of processing elements were emitted as RTL and simulated.</p>",
         "<h2>Result</h2>",
         _table(["", *[_design_title(d) for d in results.designs]], summary_rows(results)),
         "<h2>Quality against hardware</h2>",
         "<p>Every point is a finished trial, scored on text that neither the model nor the test saw. "
         "Down and left is better; the dotted line is the front of each picture.</p>",
-        _figure(pareto_front(results), with_library=True),
+        _figure(front_figure(results), with_library=True),
         _front_table(results),
     ]
     for design in results.designs:
@@ -114,7 +122,7 @@ def summary_rows(results: Results) -> list[list[str]]:
 
 
 def _design_title(design: Design) -> str:
-    name = {"bitmod": "BitMoD bit-serial", "dialect": "DialectFP4"}[design.family]
+    name = FAMILY_NAMES[design.family]
     return f"{name} (chosen)" if design.name == CHOSEN else f"{name} (best of its family)"
 
 

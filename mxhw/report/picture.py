@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from mxhw.files import write_text
-from mxhw.report.figures import FAMILY_COLOURS, loss, shown_axes
+from mxhw.report.figures import FAMILY_COLOURS, FAMILY_NAMES, PLOTS_ACROSS, Axis, loss, shown_axes
 from mxhw.report.results import CHOSEN, Results
 
 __all__ = ["write_front"]
@@ -21,32 +22,35 @@ def write_front(results: Results, path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "mxhw"  # equal results give equal files
     axes = shown_axes(results)
-    figure, plots = plt.subplots(
-        1, len(axes), figsize=(3.4 * len(axes), 3.4), sharey=True, layout="constrained", squeeze=False
-    )
-    chosen = results.design(CHOSEN).trial
-    for plot, axis in zip(plots[0], axes, strict=True):
-        for family, colour in FAMILY_COLOURS.items():
-            points = [p for p in results.points if p.family == family]
-            name = {"bitmod": "BitMoD bit-serial", "dialect": "DialectFP4"}[family]
-            xs, ys = [axis.value(p) for p in points], [loss(results, p) for p in points]
-            plot.scatter(xs, ys, s=22, color=colour, alpha=0.75, label=name, linewidths=0)
-        marked = [p for p in results.points if p.trial == chosen]
-        plot.scatter(
-            [axis.value(p) for p in marked],
-            [loss(results, p) for p in marked],
-            marker="*",
-            s=190,
-            color="#f2c14e",
-            edgecolors="#2b2b2b",
-            label="chosen",
-        )
-        plot.set_xlabel(axis.title)
-        plot.grid(alpha=0.25)
-        plot.spines[["top", "right"]].set_visible(False)
-    plots[0][0].set_ylabel("perplexity above float, %")
-    plots[0][0].legend(frameon=False, fontsize=8)
+    across = min(len(axes), PLOTS_ACROSS)
+    down = -(-len(axes) // across)
+    size = (3.7 * across, 3.1 * down)
+    figure, plots = plt.subplots(down, across, figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for plot, axis in zip(plots.flat, axes, strict=False):
+        _draw(plot, results, axis)
+    for plot in plots[:, 0]:
+        plot.set_ylabel("perplexity above float, %")
+    handles, labels = plots[0][0].get_legend_handles_labels()
+    unused = list(plots.flat)[len(axes) :]
+    for plot in unused:
+        plot.axis("off")
+    place = {"loc": "center"} if unused else {"loc": "best"}
+    (unused or [plots[0][0]])[0].legend(handles, labels, frameon=False, **place)
     svg = StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None})
     plt.close(figure)
     write_text(path, svg.getvalue())
+
+
+def _draw(plot: Any, results: Results, axis: Axis) -> None:
+    """Draw every trial over one axis, and the chosen design."""
+    for family, colour in FAMILY_COLOURS.items():
+        points = [p for p in results.points if p.family == family]
+        xs, ys = [axis.value(p) for p in points], [loss(results, p) for p in points]
+        plot.scatter(xs, ys, s=22, color=colour, alpha=0.75, label=FAMILY_NAMES[family], linewidths=0)
+    chosen = [p for p in results.points if p.trial == results.design(CHOSEN).trial]
+    xs, ys = [axis.value(p) for p in chosen], [loss(results, p) for p in chosen]
+    plot.scatter(xs, ys, marker="*", s=190, color="#f2c14e", edgecolors="#2b2b2b", label="chosen")
+    plot.set_xlabel(axis.title)
+    plot.grid(alpha=0.25)
+    plot.spines[["top", "right"]].set_visible(False)

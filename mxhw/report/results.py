@@ -47,6 +47,7 @@ class DesignPoint(_Record):
     interval: float
     area: float
     energy: float | None
+    edp: float | None
     on_front: bool
     test: QualityRow | None = None
 

@@ -5,9 +5,10 @@ from mxhw.passes.search.front import hypervolume, pareto_front
 from mxhw.passes.search.objective import OBJECTIVES, HardwareObjective, Outcome, Problem, QualityMeasure
 from mxhw.passes.search.record import TrialRecord
 from mxhw.passes.search.samplers import SAMPLERS, SamplerName
-from mxhw.passes.search.search import Search, SearchConfig, SearchResult, search
+from mxhw.passes.search.search import Search, SearchConfig, SearchResult, check_feasible, search
 from mxhw.passes.search.seeds import seed_designs
 from mxhw.passes.search.space import Design, SearchSpace, SpaceConfig
+from mxhw.passes.search.study import check_study_file
 
 __all__ = [
     "OBJECTIVES",
@@ -25,6 +26,8 @@ __all__ = [
     "SearchSpace",
     "SpaceConfig",
     "TrialRecord",
+    "check_feasible",
+    "check_study_file",
     "choose",
     "hypervolume",
     "pareto_front",

@@ -32,7 +32,7 @@ from mxhw.passes.search.space import SearchSpace
 from mxhw.passes.search.study import fingerprint_of_graph, fingerprint_of_tensor, open_study
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Search", "SearchConfig", "SearchResult", "search"]
+__all__ = ["Search", "SearchConfig", "SearchResult", "check_feasible", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def search(
     InputError
         If the study file is not one, or of another search, or the platform is too small for every design.
     """
-    _check_feasible(problem, space)
+    check_feasible(problem, space)
     study = open_study(path, _fingerprint(problem, space, config))
     seeds = _seeds(study, space, sensitivity)
     shown = progress or SilentProgress()
@@ -217,8 +217,8 @@ def _run_trial(
         raise
 
 
-def _check_feasible(problem: Problem, space: SearchSpace) -> None:
-    """Raise what is wrong with the easiest design if not even one of the uniform designs fits the platform."""
+def check_feasible(problem: Problem, space: SearchSpace) -> None:
+    """Do nothing if one of the uniform designs fits the platform; otherwise raise what is wrong with the last one."""
     reasons = []
     for family in space.config.families:
         for weights in space.config.weights(family):

@@ -21,7 +21,14 @@ from torch import Tensor
 from mxhw.errors import InputError
 from mxhw.ir import Graph
 
-__all__ = ["FINGERPRINT", "STUDY_NAME", "fingerprint_of_graph", "fingerprint_of_tensor", "open_study"]
+__all__ = [
+    "FINGERPRINT",
+    "STUDY_NAME",
+    "check_study_file",
+    "fingerprint_of_graph",
+    "fingerprint_of_tensor",
+    "open_study",
+]
 
 STUDY_NAME = "mxhw"
 FINGERPRINT = "mxhw_fingerprint"
@@ -37,7 +44,7 @@ def open_study(path: Path | None, fingerprint: Mapping[str, Any]) -> optuna.Stud
         If the file is not SQLite, is another program's, or is the study of another problem.
     """
     if path is not None:
-        _check_file(path)
+        check_study_file(path)
     fingerprint = json.loads(json.dumps(fingerprint))
     try:
         study = optuna.create_study(
@@ -86,8 +93,8 @@ def _storage(path: Path | None) -> BaseStorage:
     return RDBStorage(f"sqlite:///{path.resolve()}")
 
 
-def _check_file(path: Path) -> None:
-    """Refuse a file that Optuna would crash on or, worse, add its tables to."""
+def check_study_file(path: Path) -> None:
+    """Raise an InputError for a file that Optuna would crash on or, worse, add its tables to."""
     if path.is_dir():
         raise InputError(f"study file {path} is a folder; give the path of a file")
     if not path.exists() or path.stat().st_size == 0:
