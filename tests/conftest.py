@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["tests.tiny_run"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

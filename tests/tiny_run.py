@@ -1,16 +1,13 @@
-"""A whole run on a tiny random model: real in every step, small in every size."""
+"""A whole run on a tiny random model: real in every step, small in every size. A plugin of tests/conftest.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from mxhw.flow import codesign, load_config
 from mxhw.report.results import Results
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 CONFIG = """
 model = "model"
 [data]
@@ -46,6 +43,9 @@ class TinyRun:
 
 def tiny_model(folder: Path) -> None:
     """Save a random byte-level Llama of one layer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(0)
     sizes = {"hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 1, "max_position_embeddings": 64}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
@@ -67,6 +67,8 @@ def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config: Path) -> TinyRun:
     """The run; a session's tests share it."""
+    from mxhw.flow import codesign, load_config
+
     out = tiny_config.parent / "out"
     command = f"mxhw codesign {tiny_config} --out {out}"
     return TinyRun(tiny_config, out, codesign(load_config(tiny_config), out, command=command))

@@ -10,19 +10,19 @@ import pytest
 from mxhw.ir import Assignment, Graph
 from mxhw.sim.cosim import find_designs
 from tests.cli.conftest import Ran
-from tests.flow.conftest import TinyRun, tiny_config, tiny_run  # noqa: F401  (fixtures)
+from tests.tiny_run import TinyRun
 
 Command = Callable[..., Ran]
 pytestmark = pytest.mark.xdist_group("codesign")
 
 
 @pytest.fixture
-def model(tiny_config: Path) -> Path:  # noqa: F811
+def model(tiny_config: Path) -> Path:
     return tiny_config.parent / "model"
 
 
 @pytest.fixture
-def text(tiny_config: Path) -> Path:  # noqa: F811
+def text(tiny_config: Path) -> Path:
     return tiny_config.parent / "text.txt"
 
 
@@ -91,7 +91,7 @@ def test_emit_cosim_and_report_of_one_layer(mxhw_command: Command, model: Path, 
 
 def test_search_goes_on_with_more_trials(
     mxhw_command: Command,
-    tiny_run: TinyRun,  # noqa: F811
+    tiny_run: TinyRun,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -106,7 +106,7 @@ def test_search_goes_on_with_more_trials(
 
 def test_codesign_ends_with_a_table_and_the_report(
     mxhw_command: Command,
-    tiny_run: TinyRun,  # noqa: F811
+    tiny_run: TinyRun,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"

@@ -15,7 +15,7 @@ from mxhw.passes.analysis import ledger
 from mxhw.report import write_report
 from mxhw.report.results import CHOSEN, load_results
 from mxhw.sim.cosim import find_designs, run_cosim
-from tests.flow.conftest import TinyRun
+from tests.tiny_run import TinyRun
 
 pytestmark = pytest.mark.xdist_group("codesign")
 

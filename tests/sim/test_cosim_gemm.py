@@ -57,7 +57,6 @@ def test_one_flipped_bit_of_an_image_is_seen_in_its_column(
     assert case.mismatches > 0
     assert case.error is None
     assert {wrong.column for wrong in case.first_mismatches} == {0}
-    assert case.build_seconds < 1
 
 
 def test_one_wrong_entry_of_the_dialect_decoder_is_seen(
