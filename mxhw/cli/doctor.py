@@ -1,5 +1,6 @@
 """`mxhw doctor`: what is installed, what is missing, and the command that installs it."""
 
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
 import typer
@@ -14,49 +15,29 @@ PACKAGES = ("torch", "transformers", "safetensors", "optuna", "pydantic", "plotl
 
 @app.command()
 def doctor(json: JsonOption = False) -> None:
-    """Check that everything that mxhw uses is here. Exit code 1 if something is missing.
+    """Check that everything that mxhw uses is here. Exit code 1 if something is missing that a command needs.
 
     Example: `mxhw doctor`
     """
     from mxhw.sim import toolchain
 
-    rows = []
+    tools = toolchain.check()
     for package in PACKAGES:
         try:
-            rows.append(
-                {
-                    "name": package,
-                    "found": True,
-                    "version": version(package),
-                    "needed_for": "Python package",
-                    "install": "",
-                }
-            )
+            found = version(package)
         except PackageNotFoundError:
-            hint = f"pip install {package}"
-            rows.append(
-                {"name": package, "found": False, "version": "", "needed_for": "Python package", "install": hint}
-            )
-    for tool in toolchain.check():
-        hint = "" if tool.found else tool.install_hint
-        rows.append(
-            {
-                "name": tool.name,
-                "found": tool.found,
-                "version": tool.version,
-                "needed_for": tool.needed_for,
-                "install": hint,
-            }
-        )
-    missing = [row["name"] for row in rows if not row["found"]]
+            found = ""
+        tools.append(toolchain.ToolStatus(package, bool(found), found, "all commands", f"pip install {package}"))
+    missing = [tool.name for tool in tools if not tool.found and not tool.optional]
     output = Output(as_json=json)
     if not json:
+        words = {(True, True): "yes", (True, False): "yes", (False, True): "no (optional)", (False, False): "NO"}
         cells = [
-            [str(r["name"]), "yes" if r["found"] else "NO", str(r["version"]), str(r["needed_for"]), str(r["install"])]
-            for r in rows
+            [t.name, words[t.found, t.optional], t.version, t.needed_for, "" if t.found else t.install_hint]
+            for t in tools
         ]
         output.table("mxhw doctor", ["what", "here", "version", "for", "to install"], cells)
-        output.say("Everything is here." if not missing else f"Missing: {', '.join(map(str, missing))}.")
-    output.result({"tools": rows, "missing": missing})
+        output.say("Everything is here." if not missing else f"Missing: {', '.join(missing)}.")
+    output.result({"tools": [asdict(tool) for tool in tools], "missing": missing})
     if missing:
         raise typer.Exit(1)

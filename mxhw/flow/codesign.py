@@ -29,6 +29,7 @@ from mxhw.passes.analysis import (
     Sensitivity,
     SensitivityConfig,
     evaluate_hardware,
+    outlier_ratios,
     sensitivities,
 )
 from mxhw.passes.emit import EmitLayers, EmitLayersConfig, emittable
@@ -103,8 +104,17 @@ def run_search(
         seed=config.seed,
         max_perplexity_increase=config.search.max_perplexity_increase,
     )
-    known = sensitivities(analyses(prepared.graph).graph)
-    return search(problem, prepared.space, settings, path=path, sensitivity=known, progress=progress), evaluator
+    known = analyses(prepared.graph).graph
+    found = search(
+        problem,
+        prepared.space,
+        settings,
+        path=path,
+        sensitivity=sensitivities(known),
+        outliers=outlier_ratios(known),
+        progress=progress,
+    )
+    return found, evaluator
 
 
 @dataclass

@@ -52,8 +52,10 @@ class Prepared:
 def require_tools() -> None:
     """Raise a MissingToolError for the first program that simulation needs and that is not here."""
     for tool in toolchain.check():
-        if not tool.found:
-            raise MissingToolError(f"{tool.name} is needed for {tool.needed_for} and is not here; {tool.install_hint}")
+        if not tool.found and not tool.optional:
+            raise MissingToolError(
+                f"{tool.name} is needed for {tool.needed_for} and is not here; install it with: {tool.install_hint}"
+            )
 
 
 def prepare(config: Config, progress: Progress, *, simulate: bool = True) -> Prepared:

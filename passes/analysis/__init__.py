@@ -1,6 +1,6 @@
 """Analyses: statistics of every site, sensitivity, quality on text, hardware cost, the ledger of bits."""
 
-from mxhw.passes.analysis.calibrate import Calibrate, CalibrateConfig
+from mxhw.passes.analysis.calibrate import Calibrate, CalibrateConfig, outlier_ratios
 from mxhw.passes.analysis.evaluate import Evaluate, EvaluateConfig, Evaluation
 from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
 from mxhw.passes.analysis.ledger import Ledger, ledger
@@ -24,5 +24,6 @@ __all__ = [
     "evaluate_hardware",
     "gemm_unit",
     "ledger",
+    "outlier_ratios",
     "sensitivities",
 ]

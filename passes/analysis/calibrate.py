@@ -17,7 +17,7 @@ from mxhw.passes.analysis.statistics import RunningStatistics
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Calibrate", "CalibrateConfig"]
+__all__ = ["Calibrate", "CalibrateConfig", "outlier_ratios"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +79,15 @@ class Calibrate(Pass):
             "worst_outlier_ratio": summaries[worst]["outlier_ratio"] if worst is not None else None,
         }
         return PassResult(graph.with_sites(sites), report)
+
+
+def outlier_ratios(graph: Graph) -> dict[str, float]:
+    """Return node to the largest outlier ratio of its measured operands, weights not counted."""
+    found: dict[str, float] = {}
+    for site in graph.sites.values():
+        if site.operand != "weight" and "outlier_ratio" in site.statistics:
+            found[site.node] = max(found.get(site.node, 0.0), site.statistics["outlier_ratio"])
+    return found
 
 
 class _Recorder(fx.Interpreter):

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from mxhw.errors import InputError
 from mxhw.ir import Graph
+from mxhw.passes.analysis.calibrate import outlier_ratios
 from mxhw.passes.analysis.sensitivity import sensitivities
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.search.choose import Choice, choose
@@ -88,6 +89,7 @@ def search(
     *,
     path: Path | None = None,
     sensitivity: Mapping[str, float] | None = None,
+    outliers: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Run trials until the study holds `config.trials`, and return what was found.
@@ -103,6 +105,8 @@ def search(
         The study file; without one the study lives in memory.
     sensitivity : mapping of node to KL, optional
         For mixed designs among the first trials; a resumed study keeps those that it began with.
+    outliers : mapping of node to outlier ratio, optional
+        Likewise, for mixed formats of attention.
     progress : Progress, optional
 
     Raises
@@ -112,7 +116,7 @@ def search(
     """
     check_feasible(problem, space)
     study = open_study(path, _fingerprint(problem, space, config))
-    seeds = _seeds(study, space, sensitivity)
+    seeds = _seeds(study, seed_designs(space, sensitivity, outliers))
     shown = progress or SilentProgress()
     with shown.task("search", config.trials) as task:
         done = len(finished_trials(study))
@@ -164,13 +168,14 @@ class Search(Pass):
         self.path, self.progress = path, progress or SilentProgress()
 
     def __call__(self, graph: Graph) -> PassResult:
-        """Search; sensitivities are read from the graph's statistics. See :func:`search` for errors."""
+        """Search; sensitivities and outliers are read from the graph's statistics. See :func:`search` for errors."""
         found = search(
             self.problem,
             self.space,
             self.config,
             path=self.path,
             sensitivity=sensitivities(graph),
+            outliers=outlier_ratios(graph),
             progress=self.progress,
         )
         formats = found.choice.record.assignment.formats
@@ -231,10 +236,10 @@ def check_feasible(problem: Problem, space: SearchSpace) -> None:
     raise reasons[-1]
 
 
-def _seeds(study: optuna.Study, space: SearchSpace, sensitivity: Mapping[str, float] | None) -> list[dict[str, Any]]:
+def _seeds(study: optuna.Study, designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the designs to try first: those that the study began with, so that a resumed search keeps them."""
     if SEEDS not in study.user_attrs:
-        study.set_user_attr(SEEDS, seed_designs(space, sensitivity))
+        study.set_user_attr(SEEDS, designs)
     return list(study.user_attrs[SEEDS])
 
 

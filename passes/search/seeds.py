@@ -17,12 +17,16 @@ MIXES = (0.1, 0.2, 0.4)  # share of all weights that takes the wider of two form
 _GROUP = (128, 128)  # shape at which formats are ordered by their bits
 
 
-def seed_designs(space: SearchSpace, sensitivity: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+def seed_designs(
+    space: SearchSpace, sensitivity: Mapping[str, float] | None = None, outliers: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """Return parameters of the designs to try first.
 
     Every family's first weight format with every choice of rows comes first; then every other format, uniform; then,
     if `sensitivity` (node to loss when its weight alone is narrow) is given, mixtures of every two neighbouring
-    choices, the wider one where it gains most per weight.
+    choices, the wider one where it gains most per weight; and, if `outliers` (node to the outlier ratio that
+    calibration saw in its operands) is given, designs in which the calmer half of the layers takes the next attention
+    format.
     """
     config = space.config
     designs = [space.parameters(family, rows) for rows in config.rows for family in config.families]
@@ -33,6 +37,8 @@ def seed_designs(space: SearchSpace, sensitivity: Mapping[str, float] | None = N
         designs += [space.parameters(family, middle, attention=choice) for choice in config.attention(family)[1:]]
         if sensitivity:
             designs += _mixes(space, family, middle, sensitivity)
+        if outliers:
+            designs += _attention_mixes(space, family, middle, outliers)
     return _unique(designs)
 
 
@@ -54,6 +60,18 @@ def _mixes(space: SearchSpace, family: str, rows: int, sensitivity: Mapping[str,
             weights = {node: wide if node in widened else narrow for node in space.linears}
             mixes.append(space.parameters(family, rows, weights=weights))
     return mixes
+
+
+def _attention_mixes(space: SearchSpace, family: str, rows: int, outliers: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return designs in which the half of the layers with the smallest outliers takes another attention format."""
+    first, *others = space.config.attention(family)
+    worst = {layer: max(outliers.get(node, 0.0) for node in nodes) for layer, nodes in space.attention.items()}
+    calm = sorted(worst, key=lambda layer: (worst[layer], layer))[: len(worst) // 2]
+    return [
+        space.parameters(family, rows, attention={layer: other if layer in calm else first for layer in worst})
+        for other in others
+        if calm
+    ]
 
 
 def _unique(designs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -163,28 +163,24 @@ class SearchSpace:
         family: str,
         rows: int,
         weights: Mapping[str, str] | str | None = None,
-        attention: str | None = None,
+        attention: Mapping[str, str] | str | None = None,
         share: float | None = None,
     ) -> dict[str, Any]:
-        """Return the parameters of a design, to enqueue it: one weight format for all layers, or one per layer.
+        """Return the parameters of a design, to enqueue it: one format for all layers, or one per layer.
 
         Defaults are the first choices.
         """
-        choices = self.config.weights(family)
+        choices, operands = self.config.weights(family), self.config.attention(family)
         by_node = weights if isinstance(weights, Mapping) else dict.fromkeys(self.linears, weights or choices[0])
+        by_layer = (
+            attention if isinstance(attention, Mapping) else dict.fromkeys(self.attention, attention or operands[0])
+        )
         asked: list[tuple[str, Any, Sequence[Any]]] = [
             ("family", family, self.config.families),
             ("rows", rows, self.config.rows),
             ("share", share or max(self.config.shares), self.config.shares),
             *((self.weight_key(family, node), by_node[node], choices) for node in self.linears),
-            *(
-                (
-                    self.attention_key(family, layer),
-                    attention or self.config.attention(family)[0],
-                    self.config.attention(family),
-                )
-                for layer in self.attention
-            ),
+            *((self.attention_key(family, layer), by_layer[layer], operands) for layer in self.attention),
         ]
         return {name: value for name, value, allowed in asked if len(allowed) > 1}
 

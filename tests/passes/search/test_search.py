@@ -268,3 +268,13 @@ def test_the_pass_gives_the_graph_the_chosen_formats(graph: Graph) -> None:
     assert {key: site.format for key, site in result.graph.sites.items()} == formats
     assert all(site.format is None for site in graph.sites.values())
     assert result.report["trials"] == 4
+
+
+def test_the_calmer_layers_take_the_narrower_attention_format_first(tiny: Graph) -> None:
+    space = tiny_space(tiny, families=("dialect",))
+    first, second = space.attention
+    outliers = dict.fromkeys(space.attention[first], 9.0) | dict.fromkeys(space.attention[second], 2.0)
+    plain = seed_designs(space)
+    (mixed,) = [design for design in seed_designs(space, None, outliers) if design not in plain]
+    assert mixed[space.attention_key("dialect", first)] == "int8-e8m0"
+    assert mixed[space.attention_key("dialect", second)] == "dialect4-online"
