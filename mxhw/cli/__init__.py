@@ -6,7 +6,7 @@ from mxhw.errors import InputError
 
 __all__ = ["main"]
 
-OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+BAD_INPUT, INTERRUPTED = 2, 130
 
 
 def main() -> None:
@@ -14,14 +14,15 @@ def main() -> None:
     from mxhw.cli.app import load_commands
 
     try:
-        code = load_commands()(standalone_mode=True)
+        load_commands()()
     except InputError as error:
-        sys.exit(_fail(f"mxhw: error: {error}", BAD_INPUT))
-    except KeyboardInterrupt:
-        sys.exit(_fail("mxhw: stopped; what was finished is kept, the same command goes on from there", INTERRUPTED))
-    sys.exit(code)
+        _say(f"mxhw: error: {error}")
+        sys.exit(BAD_INPUT)
+    except SystemExit as stopped:  # typer turns Ctrl-C into an exit code of its own
+        if stopped.code == INTERRUPTED:
+            _say("mxhw: stopped; what was finished is kept, the same command goes on from there")
+        raise
 
 
-def _fail(message: str, code: int) -> int:
+def _say(message: str) -> None:
     print(" ".join(message.split()), file=sys.stderr)
-    return code

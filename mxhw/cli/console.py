@@ -22,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from mxhw.progress import Task
 
@@ -86,12 +86,12 @@ class ConsoleProgress:
         outermost = self._bars is None
         if self._bars is None:
             self._bars = Progress(
-                TextColumn("{task.description:<28}"),
-                BarColumn(bar_width=30),
+                TextColumn("{task.description:<20}"),
+                BarColumn(bar_width=18),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
                 console=self._console,
             )
             self._bars.start()

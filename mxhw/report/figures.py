@@ -19,6 +19,7 @@ __all__ = [
     "bits_map",
     "breakdown",
     "front_figure",
+    "front_line",
     "loss",
     "shown_axes",
 ]
@@ -80,6 +81,12 @@ def front_figure(results: Results) -> go.Figure:
     return _styled(figure, height=90 + 320 * down)
 
 
+def front_line(results: Results, axis: Axis) -> list[tuple[float, float]]:
+    """Return (value on the axis, loss) of the trials that no other beats in both, by rising value."""
+    values = [(loss(results, p), axis.value(p) or 0.0) for p in results.points]
+    return [(x, y) for y, x in pareto_front(values, values)]
+
+
 def _front_traces(results: Results, axis: Axis) -> list[go.Scatter]:
     """Return the trials of every family, the front, and the chosen design, as traces over one axis."""
     traces = []
@@ -97,12 +104,11 @@ def _front_traces(results: Results, axis: Axis) -> list[go.Scatter]:
                     hovertemplate="%{text}<br>%{x:.4g}, %{y:.2f} %<extra></extra>",
                 )
             )
-    values = [(axis.value(p) or 0.0, loss(results, p)) for p in results.points]
-    front = pareto_front([(y, x) for x, y in values], [(y, x) for x, y in values])
+    front = front_line(results, axis)
     traces.append(
         go.Scatter(
-            x=[x for _, x in front],
-            y=[y for y, _ in front],
+            x=[x for x, _ in front],
+            y=[y for _, y in front],
             mode="lines",
             line={"shape": "hv", "color": "#999999", "width": 1.5, "dash": "dot"},
             name="front",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mxhw.files import write_text
-from mxhw.report.figures import FAMILY_COLOURS, FAMILY_NAMES, PLOTS_ACROSS, Axis, loss, shown_axes
+from mxhw.report.figures import FAMILY_COLOURS, FAMILY_NAMES, PLOTS_ACROSS, Axis, front_line, loss, shown_axes
 from mxhw.report.results import CHOSEN, Results
 
 __all__ = ["write_front"]
@@ -48,6 +48,9 @@ def _draw(plot: Any, results: Results, axis: Axis) -> None:
         points = [p for p in results.points if p.family == family]
         xs, ys = [axis.value(p) for p in points], [loss(results, p) for p in points]
         plot.scatter(xs, ys, s=22, color=colour, alpha=0.75, label=FAMILY_NAMES[family], linewidths=0)
+    front = front_line(results, axis)
+    xs, ys = [x for x, _ in front], [y for _, y in front]
+    plot.step(xs, ys, where="post", color="#999999", linestyle=":", linewidth=1.3, label="front", zorder=0)
     chosen = [p for p in results.points if p.trial == results.design(CHOSEN).trial]
     xs, ys = [axis.value(p) for p in chosen], [loss(results, p) for p in chosen]
     plot.scatter(xs, ys, marker="*", s=190, color="#f2c14e", edgecolors="#2b2b2b", label="chosen")

@@ -115,3 +115,13 @@ def test_a_usage_error_is_code_2(mxhw_command: Command) -> None:
     ran = mxhw_command("evaluate")
     assert ran.code == 2
     assert "MODEL" in ran.err
+
+
+def test_ctrl_c_says_that_work_is_kept(mxhw_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mxhw.formats.known_formats", stop)
+    ran = mxhw_command("formats")
+    assert ran.code == 130
+    assert "mxhw: stopped; what was finished is kept" in ran.err
