@@ -29,6 +29,7 @@ from mxhw.progress import Task
 __all__ = ["ConsoleProgress", "Output"]
 
 LINE_INTERVAL = 10.0  # seconds between plain progress lines
+PLAIN_WIDTH = 150  # columns where there is no terminal to ask
 
 
 class _BarTask:
@@ -110,6 +111,8 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.console = Console(stderr=as_json)
+        if not self.console.is_terminal:
+            self.console.width = PLAIN_WIDTH
         self.progress = ConsoleProgress(self.console)
 
     def say(self, text: str) -> None:

@@ -1,5 +1,7 @@
 """`mxhw formats`: the number formats that there are."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
 import typer
@@ -9,46 +11,43 @@ from mxhw.cli.console import Output
 
 __all__ = ["formats"]
 
+EXAMPLES = (
+    "int8", "int8-e8m0", "int6-g128-s8", "int4-g128", "int4-g128-asym", "mxfp4", "mxfp6-e2m3", "mxfp6-e3m2",
+    "mxfp8-e4m3", "mxfp8-e5m2", "mxint8", "mxint4", "bitmod3", "bitmod4", "bitmod4-sf16",
+    "dialect4", "dialect4-b16", "dialect4-b64", "dialect4-online", "fp16", "bf16", "fp32",
+)  # fmt: skip
+SHAPE = (1024, 4096)
+
 
 @app.command()
 def formats(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Show only these, for instance `int4-g128`.")
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these, for instance `int4-g64`.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List number formats with the true bits an element they cost.
+    """List number formats with the true bits an element that they cost.
 
     Example: `mxhw formats`, or `mxhw formats bitmod4 int4-g64-asym dialect4-b16`.
     """
-    from mxhw.formats import known_formats, parse_format
+    from mxhw.formats import known_formats
 
     output = Output(as_json=json)
-    listed = [(name, parse_format(name).name) for name in names] if names else known_formats()
-    rows: list[dict[str, Any]] = []
-    for name, description in listed:
-        try:
-            format_ = parse_format(name)
-        except ValueError:
-            if names:
-                raise
-            rows.append({"name": name, "description": description})  # a pattern that stands for many names
-            continue
-        shape = (1024, 4096)
-        bits = format_.bits(shape) / (shape[0] * shape[1])
-        rows.append(
-            {"name": name, "description": description, "bits": bits, "exact_hardware": format_.has_integer_form}
-        )
+    rows = [_row(name) for name in names or EXAMPLES]
+    families = [] if names else [{"names": pattern, "description": text} for pattern, text in known_formats()]
     if not json:
-        cells = [
-            [
-                row["name"],
-                f"{row['bits']:.4f}" if "bits" in row else "",
-                {True: "yes", False: "no", None: ""}[row.get("exact_hardware")],
-                row["description"],
-            ]
-            for row in rows
-        ]
-        title = "Number formats (bits: of a 1024×4096 weight, everything that is stored)"
-        output.table(title, ["name", "bits", "exact integers", "what it is"], cells)
-    output.result({"formats": rows})
+        if families:
+            cells = [[family["names"], family["description"]] for family in families]
+            output.table("Number formats", ["names", "what they are"], cells)
+        title = f"True bits of a weight of {SHAPE[0]}×{SHAPE[1]}: codes, scales, selectors, everything that is stored"
+        cells = [[row["name"], f"{row['bits']:.4f}", "yes" if row["exact_hardware"] else "no"] for row in rows]
+        output.table(title, ["name", "bits an element", "exact integers for hardware"], cells)
+    output.result({"formats": rows, "families": families})
+
+
+def _row(name: str) -> dict[str, Any]:
+    from mxhw.formats import parse_format
+
+    format_ = parse_format(name)
+    bits = format_.bits(SHAPE) / (SHAPE[0] * SHAPE[1])
+    return {"name": name, "bits": bits, "exact_hardware": format_.has_integer_form}

@@ -25,6 +25,7 @@ from mxhw.ir.metadata import SiteKey
 __all__ = ["Assignment"]
 
 VERSION = 1
+DEFAULT_ARRAY = (4, 8)
 _MARK = "mxhw_assignment"
 _FIELDS = (_MARK, "model", "formats", "arrays", "notes")
 
@@ -39,6 +40,7 @@ class Assignment:
         Name of the model that it is for.
     formats : mapping of site key to format name
     arrays : mapping of node name to (rows, columns)
+        See :meth:`array` for nodes that are absent.
     notes : mapping
         Free: scores, seeds, the command that made it.
     """
@@ -47,6 +49,10 @@ class Assignment:
     formats: Mapping[SiteKey, str] = field(default_factory=dict)
     arrays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def array(self, node: str) -> tuple[int, int]:
+        """Return (rows, columns) of a node's array; :data:`DEFAULT_ARRAY` where the assignment has none."""
+        return self.arrays.get(node, DEFAULT_ARRAY)
 
     def check(self, graph: Graph) -> None:
         """Raise an InputError, with the nearest known name, for a site, format or node that does not exist."""

@@ -1,12 +1,15 @@
-"""Evaluation of an assignment: quality on text in either arithmetic, the ledger of bits, what runs in hardware."""
+"""Evaluation of an assignment: quality on text in either arithmetic, true bits, and what it costs on a platform."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from mxhw.hardware import Platform
 from mxhw.ir import Assignment, Graph
+from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
+from mxhw.passes.analysis.units import UnitFactory
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.transform.quantize import Arithmetic, Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
@@ -24,11 +27,14 @@ class Evaluation:
     ledger : Ledger
     quantization : mapping
         Report of the `quantize` pass: arithmetic, and with "hardware" the nodes in hardware and without.
+    hardware : HardwareReport or None
+        Cycles, area and energy; None without a platform, or if no unit computes any of the GEMMs.
     """
 
     quality: Quality
     ledger: Ledger
     quantization: Mapping[str, Any]
+    hardware: HardwareReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -36,15 +42,26 @@ class Evaluation:
             "quality": self.quality.to_json(),
             "ledger": self.ledger.to_json(),
             "quantization": dict(self.quantization),
+            "hardware": None if self.hardware is None else self.hardware.to_json(),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Which design, and in which arithmetic."""
+    """Which design, in which arithmetic, on what.
+
+    Attributes
+    ----------
+    assignment : Assignment
+    arithmetic : "float" or "hardware"
+    platform : Platform, optional
+        What cycles, area and energy are counted on, for one window; nodes without an array get
+        :meth:`Assignment.array`, whatever the platform's budget.
+    """
 
     assignment: Assignment
     arithmetic: Arithmetic = "float"
+    platform: Platform | None = None
 
 
 @register_pass
@@ -61,7 +78,7 @@ class Evaluate(Pass):
     """
 
     name = "evaluate"
-    description = "score perplexity, KL to float and top-1 agreement of an assignment, and count its true bits"
+    description = "score an assignment: perplexity, KL, top-1 agreement, true bits; cycles, area, energy on a platform"
     requires = frozenset({"sites"})
     provides = frozenset({"quality"})
 
@@ -85,5 +102,16 @@ class Evaluate(Pass):
         config = self.config
         settings = QuantizeConfig(assignment=config.assignment, arithmetic=config.arithmetic)
         result = Quantize(settings, self.cache)(graph)
-        bits = ledger(graph, config.assignment, sequence=self.evaluator.windows.shape[1])
-        return Evaluation(self.evaluator(result.graph, progress=True), bits, result.report)
+        sequence = self.evaluator.windows.shape[1]
+        bits = ledger(graph, config.assignment, sequence=sequence)
+        cost = None if config.platform is None else self._cost(graph, config.platform, sequence)
+        return Evaluation(self.evaluator(result.graph, progress=True), bits, result.report, cost)
+
+    def _cost(self, graph: Graph, platform: Platform, sequence: int) -> HardwareReport | None:
+        """Return what the design costs; None if no unit computes any of its GEMMs."""
+        assignment = self.config.assignment
+        factory = UnitFactory(graph, sequence)
+        if not factory.nodes(assignment.formats).names:
+            return None
+        complete = replace(assignment, arrays={info.name: assignment.array(info.name) for info in graph.gemms})
+        return evaluate_hardware(graph, complete, platform, sequence, factory=factory)

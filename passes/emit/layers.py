@@ -18,8 +18,6 @@ from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["EmitLayers", "EmitLayersConfig", "emittable"]
 
-DEFAULT_ARRAY = (4, 8)
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmitLayersConfig:
@@ -105,7 +103,7 @@ class EmitLayers(Pass):
 
     def _emit(self, graph: Graph, name: str, inputs: Tensor) -> EmittedGemm:
         formats = self.config.assignment.formats
-        rows, columns = self.config.assignment.arrays.get(name, DEFAULT_ARRAY)
+        rows, columns = self.config.assignment.array(name)
         source = GemmSource(
             node=name,
             weight=graph.weight(name),

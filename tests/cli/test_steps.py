@@ -47,7 +47,19 @@ def test_evaluate_in_both_arithmetics(mxhw_command: Command, model: Path, text: 
     assert 0 < emulated["kl"] < 0.1
     assert ran.json["hardware_mac_coverage"] == 1
     assert 4 < ran.json["bits"]["bits_per_weight"] < 4.5
-    assert "true bits" in mxhw_command(*words).out
+    assert ran.json["hardware"]["cycles"] > ran.json["hardware"]["interval"] > 0
+    assert ran.json["hardware"]["energy"] > 0
+    shown = mxhw_command(*words).out
+    assert "true bits" in shown
+    assert "on asap7, 32 tokens" in shown
+
+
+def test_evaluate_of_formats_without_hardware_has_no_cost(
+    mxhw_command: Command, model: Path, text: Path, tmp_path: Path
+) -> None:
+    Assignment("tiny", {"lm_head:weight": "int4-g128"}).save(tmp_path / "a.json")
+    words = ("evaluate", model, "--assignment", tmp_path / "a.json", "--text", text, "--context", 32, "--windows", 2)
+    assert mxhw_command(*words, "--json").json["hardware"] is None
 
 
 def test_cost_sizes_arrays_where_the_assignment_has_none(mxhw_command: Command, model: Path) -> None:
