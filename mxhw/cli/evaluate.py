@@ -55,8 +55,7 @@ def evaluate(
     cut = cut_windows(read_ids(text, loaded), context, windows)
     graph = capture(loaded, batch=1, sequence=context)
     given = assignment_for(graph, assignment)
-    per_token = 1.0 if graph.signature.vocabulary == 256 else None
-    evaluator = QualityEvaluator(graph, cut, bytes_per_token=per_token, progress=output.progress)
+    evaluator = QualityEvaluator(graph, cut, bytes_per_token=loaded.bytes_per_token, progress=output.progress)
     scores = {"float model": evaluator(graph, progress=True)}
     coverage, cache = None, WeightCache()
     modes: tuple[Literal["float", "hardware"], ...] = ("float", "hardware") if arithmetic == "both" else (arithmetic,)

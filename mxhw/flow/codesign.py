@@ -78,7 +78,7 @@ def run_search(
 ) -> tuple[SearchResult, QualityEvaluator]:
     """Calibrate, measure sensitivities, and search; the evaluator is the one of the search text."""
     config = prepared.config
-    evaluator = QualityEvaluator(prepared.graph, prepared.search, bytes_per_token=prepared.bytes_per_token)
+    evaluator = QualityEvaluator(prepared.graph, prepared.search, bytes_per_token=prepared.loaded.bytes_per_token)
     problem = Problem(
         prepared.graph,
         evaluator,
@@ -136,7 +136,7 @@ class Codesign:
             found, search_text = run_search(prepared, self.out / "study.db", self.cache, self.progress)
         write_config(self.config, self.out / "config.toml")
         with self._stage("score"):
-            test_text = QualityEvaluator(prepared.graph, prepared.test, bytes_per_token=prepared.bytes_per_token)
+            test_text = QualityEvaluator(prepared.graph, prepared.test, bytes_per_token=prepared.loaded.bytes_per_token)
             picked = self._pick(found, search_text)
             points = self._points(prepared, found, picked, test_text)
             designs = self._designs(prepared, picked, points, test_text)

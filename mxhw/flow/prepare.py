@@ -29,8 +29,6 @@ class Prepared:
     graph : Graph
         The float graph.
     calibration, search, test : int64 tensors [windows, context]
-    bytes_per_token : float
-        Of the test text; 1.0 for byte models.
     """
 
     config: Config
@@ -41,7 +39,6 @@ class Prepared:
     calibration: Tensor
     search: Tensor
     test: Tensor
-    bytes_per_token: float | None
 
     @property
     def parameters(self) -> int:
@@ -86,18 +83,7 @@ def prepare(config: Config, progress: Progress, *, simulate: bool = True) -> Pre
         graph = capture(loaded, batch=1, sequence=data.context)
         task.note(f"{len(graph.nodes)} operations, {len(graph.gemms)} matrix products")
         task.advance()
-    byte_model = int(loaded.model.config.vocab_size) == 256
-    return Prepared(
-        config,
-        loaded,
-        graph,
-        platform,
-        SearchSpace(graph, space),
-        calibration,
-        search,
-        test,
-        1.0 if byte_model else None,
-    )
+    return Prepared(config, loaded, graph, platform, SearchSpace(graph, space), calibration, search, test)
 
 
 @contextmanager

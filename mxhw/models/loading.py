@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mxhw.errors import InputError, nearest
 from mxhw.models.checkpoint import check_directory
-from mxhw.models.tokenizers import encoder
+from mxhw.models.tokenizers import encode_bytes, encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,6 +49,11 @@ class LoadedModel:
     model: PreTrainedModel
     encode: Callable[[bytes], Tensor]
     texts: Mapping[str, Path]
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """1.0 for a model whose tokens are bytes; None where that depends on the text."""
+        return 1.0 if self.encode is encode_bytes else None
 
     def at_most_context(self, tokens: int) -> int:
         """Return `tokens`, or the model's number of positions if that is less."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mxhw.errors import InputError
 
-__all__ = ["Llama2cTokenizer", "encoder"]
+__all__ = ["Llama2cTokenizer", "encode_bytes", "encoder"]
 
 _BYTES = 256
 
@@ -26,7 +26,7 @@ def encoder(folder: Path, vocabulary: int) -> Callable[[bytes], Tensor]:
     if (vocabularies := sorted(folder.glob("tok*.bin"))) and len(vocabularies) == 1:
         return Llama2cTokenizer.load(vocabularies[0], vocabulary).encode
     if vocabulary == _BYTES:
-        return _bytes
+        return encode_bytes
 
     def refuse(_: bytes) -> Tensor:
         raise InputError(
@@ -36,7 +36,8 @@ def encoder(folder: Path, vocabulary: int) -> Callable[[bytes], Tensor]:
     return refuse
 
 
-def _bytes(text: bytes) -> Tensor:
+def encode_bytes(text: bytes) -> Tensor:
+    """Return every byte as an id, int64 [bytes]."""
     return torch.tensor(list(text), dtype=torch.long)
 
 

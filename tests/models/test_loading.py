@@ -198,3 +198,14 @@ def test_loading_prints_nothing(folder: Path, capfd) -> None:
         load_model(folder)
     load_model("demo")
     assert capfd.readouterr() == ("", "")
+
+
+def test_only_a_model_of_bytes_has_fixed_bytes_per_token(tmp_path: Path, shared: Path) -> None:
+    assert load_model("demo").bytes_per_token == 1.0
+    assert load_model(shared / "models" / "stories260K").bytes_per_token is None
+
+
+def test_sizes_are_held_to_the_context_of_the_model() -> None:
+    demo = load_model("demo")
+    assert demo.at_most_context(128) == 128
+    assert demo.at_most_context(4096) == 512
