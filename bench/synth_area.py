@@ -12,7 +12,6 @@ the two LUT4 that it occupies. Libraries that are not named keep their entries i
 import argparse
 import gzip
 import json
-import os
 import re
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.arithmetic import bitmod_widths, dialect_widths, weight_types
 from mxhw.errors import InputError, MissingToolError
+from mxhw.files import write_text
 from mxhw.rtl_templates.decoder import BitModTermDecoder, DialectDecoder
 from mxhw.rtl_templates.gemm.drain import Drain
 from mxhw.rtl_templates.gemm.sequencer import Sequencer
@@ -228,9 +228,7 @@ def main() -> int:
                 "unit": "um2" if liberty else "LUT",
                 "components": _merge(entries),
             }
-    beside = arguments.out.with_name(arguments.out.name + ".new")
-    beside.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, arguments.out)
+    write_text(arguments.out, json.dumps(table, indent=1) + "\n")
     return 0
 
 

@@ -1,5 +1,6 @@
 """A whole run on a tiny random model: real in every step, small in every size. A plugin of tests/conftest.py."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,13 @@ class TinyRun:
     config: Path
     out: Path
     results: Results
+
+    def continued(self, folder: Path) -> Path:
+        """Return a new folder that holds the study of this run and nothing else."""
+        out = folder / "continued"
+        out.mkdir()
+        shutil.copy(self.out / "study.db", out)
+        return out
 
 
 def tiny_model(folder: Path) -> None:

@@ -6,7 +6,7 @@ from mxhw.arithmetic.terms import terms
 from mxhw.errors import InputError
 from mxhw.formats import BitModFormat, DialectFormat, Format, IntegerFormat, parse_format
 
-__all__ = ["SCALE_BITS", "Unit", "supports", "unit_for", "weight_type"]
+__all__ = ["SCALE_BITS", "Unit", "supports", "unit_for", "weight_group", "weight_type"]
 
 Unit = Literal["bitmod", "dialect"]
 
@@ -49,6 +49,12 @@ def weight_type(w_format: Format | str) -> str:
     raise InputError(
         f"the bit-serial unit has no weight type for {w}; it takes symmetric int2..int8, bitmod3 and bitmod4"
     )
+
+
+def weight_group(w_format: Format | str) -> int | None:
+    """Return how many k share one multiplier in the bit-serial unit; None for weights without multipliers."""
+    w = _format(w_format)
+    return w.block if any(field.name == "multiplier" for field in w.fields) else None
 
 
 def _is_serial_weight(w: Format) -> bool:

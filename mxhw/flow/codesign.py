@@ -7,7 +7,7 @@ the folder has one of the same search; the other stages are quick and run again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,6 @@ from mxhw.passes.analysis import (
     QualityEvaluator,
     Sensitivity,
     SensitivityConfig,
-    evaluate_hardware,
     outlier_ratios,
     sensitivities,
 )
@@ -46,7 +45,7 @@ from mxhw.passes.search import (
 from mxhw.passes.transform import Arithmetic, WeightCache
 from mxhw.progress import Progress, SilentProgress
 from mxhw.report import write_front, write_report
-from mxhw.report.results import CHOSEN, Design, DesignPoint, Results, save_results
+from mxhw.report.results import CHOSEN, Design, DesignPoint, NodeRow, Results, save_results
 from mxhw.sim.cosim import CosimReport, run_cosim
 
 __all__ = ["Codesign", "codesign", "run_search"]
@@ -141,7 +140,7 @@ class Codesign:
             points = self._points(prepared, found, picked, test_text)
             designs = self._designs(prepared, picked, points, test_text)
         with self._stage("emit"):
-            self._emit(prepared, picked)
+            self._emit(prepared, picked, designs)
         with self._stage("co-simulate"):
             stall = self.config.emit.stall
             cosim = run_cosim(self.out, seed=self.config.seed, stall=stall, progress=self.progress)
@@ -204,35 +203,34 @@ class Codesign:
                 task.advance()
         return tuple(designs)
 
-    def _emit(self, prepared: Prepared, picked: Mapping[str, Choice]) -> None:
+    def _emit(self, prepared: Prepared, picked: Mapping[str, Choice], designs: tuple[Design, ...]) -> None:
         """Write the RTL of the layers to simulate into rtl/FAMILY/LAYER; the whole folder appears at once."""
         rtl, beside = self.out / "rtl", self.out / ".rtl.new"
         shutil.rmtree(beside, ignore_errors=True)
         tokens = self.config.emit.tokens
-        for choice in picked.values():
-            assignment = choice.record.assignment
+        for made in designs:
+            assignment = picked[made.name].record.assignment
             settings = EmitLayersConfig(
                 assignment=assignment,
                 tokens=prepared.test[:1, : max(tokens, 2)],
-                folder=beside / family(choice.record),
-                nodes=self._layers(prepared, assignment),
+                folder=beside / made.family,
+                nodes=self._layers(made, emittable(prepared.graph, assignment)),
                 rows=tokens,
             )
-            EmitLayers(settings, self.progress)(prepared.graph)
+            EmitLayers(settings, self.progress, self.cache)(prepared.graph)
         shutil.rmtree(rtl, ignore_errors=True)
         beside.rename(rtl)
 
-    def _layers(self, prepared: Prepared, assignment: Assignment) -> list[str]:
+    def _layers(self, made: Design, possible: Collection[str]) -> list[str]:
         """Return the layers to emit: of every weight format the layer with most cycles, then the next ones."""
-        cost = evaluate_hardware(prepared.graph, assignment, prepared.platform, self.config.platform.sequence)
-        left = sorted(emittable(prepared.graph, assignment), key=lambda node: (-cost.nodes[node]["cycles"], node))
-        taken: list[str] = []
+        left = sorted((row for row in made.nodes if row.node in possible), key=lambda row: (-row.cycles, row.node))
+        taken: list[NodeRow] = []
         while left and len(taken) < self.config.emit.layers:
-            seen = {assignment.formats[f"{node}:weight"] for node in taken}
-            fresh = [node for node in left if assignment.formats[f"{node}:weight"] not in seen]
+            seen = {row.formats["weight"] for row in taken}
+            fresh = [row for row in left if row.formats["weight"] not in seen]
             taken.append((fresh or left)[0])
             left.remove(taken[-1])
-        return taken
+        return [row.node for row in taken]
 
     def _results(
         self,

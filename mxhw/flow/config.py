@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mxhw.errors import InputError, nearest
 from mxhw.files import write_text
+from mxhw.passes.search import Family, HardwareObjective, QualityMeasure, SamplerName, SpaceConfig
+from mxhw.passes.search import SearchConfig as SearchSettings
 
 __all__ = ["Config", "DataConfig", "EmitConfig", "PlatformConfig", "SearchConfig", "load_config", "write_config"]
 
-Objective = Literal["cycles", "area", "energy", "edp", "bits"]
-Family = Literal["bitmod", "dialect"]
+_SPACE, _SEARCH = SpaceConfig(), SearchSettings()
 
 
 class _Section(BaseModel):
@@ -49,22 +50,26 @@ class PlatformConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """What is searched, and how the design is chosen."""
+    """What is searched, and how the design is chosen; see :class:`mxhw.passes.search.SpaceConfig`."""
 
-    trials: int = Field(40, ge=1)
-    objective: Objective = "cycles"
-    families: tuple[Family, ...] = Field(("bitmod", "dialect"), min_length=1)
-    bitmod_weights: tuple[str, ...] = Field(("bitmod4", "bitmod3", "int6-g128-s8"), min_length=1)
-    dialect_weights: tuple[str, ...] = Field(("dialect4",), min_length=1)
-    bitmod_inputs: str = "int8-e8m0"
-    dialect_inputs: str = "dialect4-online"
-    bitmod_attention: tuple[str, ...] = Field(("int8-e8m0",), min_length=1)
-    dialect_attention: tuple[str, ...] = Field(("int8-e8m0", "dialect4-online"), min_length=1)
-    rows: tuple[int, ...] = Field((4, 8, 16), min_length=1, description="tokens in parallel, per array")
-    shares: tuple[float, ...] = Field((1.0,), min_length=1, description="shares of the budget that a design may use")
-    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
-    quality: Literal["kl", "perplexity"] = "kl"
-    max_perplexity_increase: float = Field(0.02, gt=0, description="what the chosen design may lose, as a ratio")
+    trials: int = Field(_SEARCH.trials, ge=1)
+    objective: HardwareObjective = "cycles"
+    quality: QualityMeasure = "kl"
+    sampler: SamplerName = _SEARCH.sampler
+    families: tuple[Family, ...] = Field(_SPACE.families, min_length=1)
+    bitmod_weights: tuple[str, ...] = Field(_SPACE.bitmod_weights, min_length=1)
+    dialect_weights: tuple[str, ...] = Field(_SPACE.dialect_weights, min_length=1)
+    bitmod_inputs: str = _SPACE.bitmod_inputs
+    dialect_inputs: str = _SPACE.dialect_inputs
+    bitmod_attention: tuple[str, ...] = Field(_SPACE.bitmod_attention, min_length=1)
+    dialect_attention: tuple[str, ...] = Field(_SPACE.dialect_attention, min_length=1)
+    rows: tuple[int, ...] = Field(_SPACE.rows, min_length=1, description="tokens in parallel, per array")
+    shares: tuple[float, ...] = Field(
+        _SPACE.shares, min_length=1, description="shares of the budget that a design may use"
+    )
+    max_perplexity_increase: float = Field(
+        _SEARCH.max_perplexity_increase, gt=0, description="what the chosen design may lose, as a ratio"
+    )
 
     @field_validator("rows")
     @classmethod

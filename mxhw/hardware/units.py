@@ -78,6 +78,11 @@ class GemmWork:
     count: int = 1
     stationary: bool = True
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all products."""
+        return self.m * self.n * self.k * self.count
+
 
 class GemmBatch:
     """Many GEMM nodes as arrays of shape [nodes, 1], so that one NumPy expression costs them all.

@@ -150,7 +150,7 @@ def _node(plan: ArrayPlan, nodes: GemmNodes, index: int) -> dict[str, Any]:
         "lanes": unit.lanes,
         "accumulator_bits": unit.accumulator_bits,
         "cycles": int(costs.cycles[index, 0]),
-        "macs": work.m * work.n * work.k * work.count,
+        "macs": work.macs,
         "logic": {part: float(value[index, 0]) for part, value in costs.logic.items()},
         "memory": {part: float(value[index, 0]) for part, value in costs.memory.items()},
         "memory_bits": float(costs.memory_bits[index, 0]),

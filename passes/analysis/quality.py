@@ -107,8 +107,8 @@ class QualityEvaluator:
         return self(self.graph)
 
     def _compare(self, graph: Graph, index: int, chunk: Tensor) -> Tensor:
-        own = self._log_probabilities(graph.run, chunk)
         reference = self._kept[index] if self._kept else self._log_probabilities(self.graph.run, chunk)
+        own = reference if graph is self.graph else self._log_probabilities(graph.run, chunk)
         loss = -own.gather(-1, chunk[:, 1:, None]).sum(dtype=torch.float64)
         kl = (reference.exp() * (reference - own)).sum(dtype=torch.float64)
         agreed = (reference.argmax(-1) == own.argmax(-1)).sum().to(torch.float64)

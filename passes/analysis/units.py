@@ -12,6 +12,7 @@ from mxhw.arithmetic import (
     supports,
     terms,
     weight_exponents,
+    weight_group,
     weight_type,
     weight_type_named,
 )
@@ -53,7 +54,7 @@ def gemm_unit(
         )
     if kind == "bitmod":
         of_type = weight_type(w_format)
-        group = w_format.block
+        group = weight_group(w_format)
         # A group's selector and multiplier stand beside its codes; one scale per row is applied outside the unit.
         metadata = _bits(w_format, "block") if group is not None else 0
         return GemmUnit(
@@ -99,7 +100,7 @@ class GemmNodes:
 
     def macs(self) -> int:
         """Return the multiply-accumulates of the nodes that have hardware."""
-        return sum(work.m * work.n * work.k * work.count for work in self.batch.works)
+        return sum(work.macs for work in self.batch.works)
 
 
 @dataclass
@@ -138,7 +139,7 @@ class UnitFactory:
 
     def total_macs(self) -> int:
         """Return the multiply-accumulates of all GEMM nodes."""
-        return sum(work.m * work.n * work.k * work.count for work in self._works.values())
+        return sum(work.macs for work in self._works.values())
 
     def _unit(self, info: NodeInfo, formats: Mapping[str, str]) -> GemmUnit | None:
         x_name, w_name = (formats.get(site_key(info.name, operand)) for operand in operand_names(info))

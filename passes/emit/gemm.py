@@ -20,6 +20,7 @@ from mxhw.formats import Encoded, Format, IntegerForm, pack_words, parse_format
 from mxhw.passes.emit.instructions import instructions
 from mxhw.passes.emit.names import folder_name
 from mxhw.passes.emit.units import UnitPlan, plan_unit
+from mxhw.rtl_templates import BitModGemm, DialectGemm
 from mxhw.sim.design import DESIGN_FILE, X_BEATS_FILE, Y_BEATS_FILE, GemmDesign
 
 __all__ = ["EmittedGemm", "GemmSource", "emit_gemm"]
@@ -90,7 +91,7 @@ def emit_gemm(source: GemmSource, root: Path) -> EmittedGemm:
     plan = plan_unit(x_format, w_format, w_integers, **array, n=n, k=k)
     unit, verilog = plan.build(), plan.verilog()
     accumulators = gemm_accumulators(x_integers, w_integers, plan.unit)
-    images = _images(plan, _stored(w_format, w))
+    images = _images(plan, unit, _stored(w_format, w))
     beats = {
         X_BEATS_FILE: unit.input_beats(*_operand(plan, _stored(x_format, x), x_integers)),
         Y_BEATS_FILE: unit.output_beats(accumulators.objects()),
@@ -141,9 +142,8 @@ def _operand(plan: UnitPlan, stored: Mapping[str, np.ndarray], integers: Integer
     return [integers.values.flatten(1).numpy()]
 
 
-def _images(plan: UnitPlan, stored: Mapping[str, np.ndarray]) -> dict[str, str]:
+def _images(plan: UnitPlan, unit: BitModGemm | DialectGemm, stored: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Return the memory images of the weights: file name → hex text, one word a line."""
-    unit = plan.build()
     images = {WEIGHTS_FILE: _packed(unit.weight_fields(stored["code"]), unit.code_bits)}
     if unit.metadata_depth:
         names = ("dialect", "exponent") if plan.unit == "dialect" else ("multiplier", "selector")

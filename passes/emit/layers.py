@@ -14,6 +14,7 @@ from mxhw.passes.analysis.activations import capture_inputs
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.emit.gemm import EmittedGemm, GemmSource, emit_gemm
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
+from mxhw.passes.transform.weights import WeightCache
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["EmitLayers", "EmitLayersConfig", "emittable"]
@@ -55,16 +56,27 @@ def emittable(graph: Graph, assignment: Assignment) -> list[str]:
 
 @register_pass
 class EmitLayers(Pass):
-    """Write RTL, memory images, stimulus and bench of layers; the graph passes through unchanged."""
+    """Write RTL, memory images, stimulus and bench of layers; the graph passes through unchanged.
+
+    Parameters
+    ----------
+    config : EmitLayersConfig
+    progress : Progress, optional
+    cache : WeightCache, optional
+        One that scoring in hardware arithmetic has filled saves encoding the weights again.
+    """
 
     name = "emit-layers"
     description = "write Verilog, memory images, real stimulus and a bench for the linear layers of an assignment"
     requires = frozenset({"sites"})
     provides = frozenset({"rtl"})
 
-    def __init__(self, config: EmitLayersConfig, progress: Progress | None = None) -> None:
+    def __init__(
+        self, config: EmitLayersConfig, progress: Progress | None = None, cache: WeightCache | None = None
+    ) -> None:
         self.config = config
         self.progress = progress or SilentProgress()
+        self.cache = cache
 
     def __call__(self, graph: Graph) -> PassResult:
         """Emit; `graph` is the captured float graph.
@@ -79,7 +91,7 @@ class EmitLayers(Pass):
         config = self.config
         names = emittable(graph, config.assignment) if config.nodes is None else list(config.nodes)
         self._check(graph, names)
-        exact = Quantize(QuantizeConfig(assignment=config.assignment, arithmetic="hardware"))(graph).graph
+        exact = Quantize(QuantizeConfig(assignment=config.assignment, arithmetic="hardware"), self.cache)(graph).graph
         inputs = capture_inputs(exact, config.tokens, names)
         layers = []
         with self.progress.task("emit", len(names)) as task:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mxhw.arithmetic import Unit, unit_for, weight_exponents, weight_type
+from mxhw.arithmetic import Unit, unit_for, weight_exponents, weight_group, weight_type
 from mxhw.errors import InputError
 from mxhw.formats import Format, IntegerForm
 from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape, gemm_verilog, verilog_library
@@ -81,6 +81,4 @@ def plan_unit(
     unit = unit_for(x_format, w_format)
     if unit == "dialect":
         return UnitPlan(unit, rows, columns, lanes, n, k, "fp4", w_format.block, weight_exponents(weights))
-    has_multiplier = any(field.name == "multiplier" for field in w_format.fields)
-    group = w_format.block if has_multiplier else None
-    return UnitPlan(unit, rows, columns, lanes, n, k, weight_type(w_format), group, None)
+    return UnitPlan(unit, rows, columns, lanes, n, k, weight_type(w_format), weight_group(w_format), None)

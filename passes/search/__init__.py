@@ -7,7 +7,7 @@ from mxhw.passes.search.record import TrialRecord
 from mxhw.passes.search.samplers import SAMPLERS, SamplerName
 from mxhw.passes.search.search import Search, SearchConfig, SearchResult, check_feasible, search
 from mxhw.passes.search.seeds import seed_designs
-from mxhw.passes.search.space import Design, SearchSpace, SpaceConfig
+from mxhw.passes.search.space import Design, Family, SearchSpace, SpaceConfig
 from mxhw.passes.search.study import check_study_file
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "SAMPLERS",
     "Choice",
     "Design",
+    "Family",
     "HardwareObjective",
     "Outcome",
     "Problem",

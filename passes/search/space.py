@@ -7,15 +7,16 @@ every design that the search returns can be emitted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from mxhw.arithmetic import supports
 from mxhw.errors import InputError
 from mxhw.ir import Graph, site_key
 
-__all__ = ["Design", "SearchSpace", "SpaceConfig", "Suggest"]
+__all__ = ["Design", "Family", "SearchSpace", "SpaceConfig", "Suggest"]
 
-FAMILIES = ("bitmod", "dialect")
+Family = Literal["bitmod", "dialect"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 class Suggest(Protocol):
@@ -45,7 +46,7 @@ class SpaceConfig:
         Shares of the platform's budget that a design may use.
     """
 
-    families: tuple[str, ...] = FAMILIES
+    families: tuple[Family, ...] = FAMILIES
     bitmod_weights: tuple[str, ...] = ("bitmod4", "bitmod3", "int6-g128-s8")
     dialect_weights: tuple[str, ...] = ("dialect4",)
     bitmod_inputs: str = "int8-e8m0"

@@ -1,7 +1,6 @@
 """The steps of the main job, each alone, on a tiny random model; and what their `--json` says."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,9 +105,7 @@ def test_search_goes_on_with_more_trials(
     tiny_run: TinyRun,
     tmp_path: Path,
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    shutil.copy(tiny_run.out / "study.db", out)
+    out = tiny_run.continued(tmp_path)
     ran = mxhw_command("search", tiny_run.config, "--out", out, "--trials", 7, "--json")
     assert ran.code == 0, ran.err
     assert ran.json["trials"] + ran.json["infeasible"] == 7
@@ -121,9 +118,7 @@ def test_codesign_ends_with_a_table_and_the_report(
     tiny_run: TinyRun,
     tmp_path: Path,
 ) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    shutil.copy(tiny_run.out / "study.db", out)
+    out = tiny_run.continued(tmp_path)
     ran = mxhw_command("codesign", tiny_run.config, "--out", out)
     assert ran.code == 0, ran.err
     for words in ("perplexity, float model", "true bits a weight", "energy", "RTL equal", "yes", "report.html"):

@@ -76,9 +76,7 @@ def test_the_study_opens_in_optuna(tiny_run: TinyRun) -> None:
 
 
 def test_a_second_run_keeps_every_trial_and_finds_the_same(tiny_run: TinyRun, tmp_path: Path) -> None:
-    out = tmp_path / "again"
-    out.mkdir()
-    shutil.copy(tiny_run.out / "study.db", out)
+    out = tiny_run.continued(tmp_path)
     again = codesign(load_config(tiny_run.config), out)
     assert [point.trial for point in again.points] == [point.trial for point in tiny_run.results.points]
     assert [design.nodes for design in again.designs] == [design.nodes for design in tiny_run.results.designs]
@@ -88,9 +86,7 @@ def test_a_second_run_keeps_every_trial_and_finds_the_same(tiny_run: TinyRun, tm
 def test_another_search_is_refused_and_touches_nothing(tiny_run: TinyRun, tmp_path: Path) -> None:
     config = load_config(tiny_run.config)
     other = config.model_copy(update={"search": config.search.model_copy(update={"objective": "area"})})
-    out = tmp_path / "out"
-    out.mkdir()
-    shutil.copy(tiny_run.out / "study.db", out)
+    out = tiny_run.continued(tmp_path)
     with pytest.raises(InputError, match="is of another search: objective was 'cycles' and is 'area'"):
         codesign(other, out)
     assert [path.name for path in out.iterdir()] == ["study.db"]
