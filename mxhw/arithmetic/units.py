@@ -12,6 +12,8 @@ Unit = Literal["bitmod", "dialect"]
 
 SCALE_BITS = 8
 _LANES = 4
+# The special values, by name, that the term decoder has: a selector of two bits, two terms.
+_DECODED = "four"
 
 
 def supports(x_format: Format | str, w_format: Format | str) -> Unit | None:
@@ -33,8 +35,8 @@ def unit_for(x_format: Format | str, w_format: Format | str) -> Unit:
     if unit is None:
         raise InputError(
             f"no hardware unit multiplies {_format(x_format)} inputs by {_format(w_format)} weights; the units take "
-            "int8-e8m0 with int8, int8-e8m0, int6, int4-g128-s8, bitmod3 or bitmod4, and dialect4 with dialect4 of one "
-            "block size"
+            "int8-e8m0 with int8, int8-e8m0, int6, int4-g128-s8, bitmod3 or bitmod4 (also -clip and -gN, with 8-bit "
+            "scales and the paper's four special values), and dialect4 with dialect4 of one block size"
         )
     return unit
 
@@ -44,10 +46,11 @@ def weight_type(w_format: Format | str) -> str:
     w = _format(w_format)
     if isinstance(w, IntegerFormat) and not w.asymmetric:
         return f"int{w.width}"
-    if isinstance(w, BitModFormat):
+    if isinstance(w, BitModFormat) and w.special_values == _DECODED:
         return f"fp{w.width}"
     raise InputError(
-        f"the bit-serial unit has no weight type for {w}; it takes symmetric int2..int8, bitmod3 and bitmod4"
+        f"the bit-serial unit has no weight type for {w}; it takes symmetric int2..int8, bitmod3 and bitmod4 "
+        "with the paper's four special values"
     )
 
 
@@ -60,12 +63,17 @@ def weight_group(w_format: Format | str) -> int | None:
 def _is_serial_weight(w: Format) -> bool:
     """Whether scales are one per row, or 8-bit multipliers of groups that last at least 8 cycles on four lanes."""
     if isinstance(w, BitModFormat):
-        return w.scale_dtype == "s8"
+        return w.scale_dtype == "s8" and w.special_values == _DECODED and _hides_scale(w.group, f"fp{w.width}")
     if not isinstance(w, IntegerFormat) or w.asymmetric:
         return False
     if w.group is None:
         return w.scale_dtype != "s8"
-    return w.scale_dtype == "s8" and w.group % _LANES == 0 and w.group // _LANES * terms(weight_type(w)) >= SCALE_BITS
+    return w.scale_dtype == "s8" and _hides_scale(w.group, weight_type(w))
+
+
+def _hides_scale(group: int, kind: str) -> bool:
+    """Whether a group of weights fills its lanes and takes no fewer cycles than its serial scale has bits."""
+    return group % _LANES == 0 and group // _LANES * terms(kind) >= SCALE_BITS
 
 
 def _format(fmt: Format | str) -> Format:

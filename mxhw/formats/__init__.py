@@ -6,8 +6,10 @@
 >>> fmt.bits(x.shape)                  # every stored bit
 """
 
-from mxhw.formats.base import Encoded, Field, Format, IntegerForm
-from mxhw.formats.bitmod import BITMOD_GRIDS, BITMOD_SPECIAL_VALUES, BitModFormat
+from mxhw.formats import kernels, operators
+from mxhw.formats.base import Encoded, Field, Format, IntegerForm, Parts
+from mxhw.formats.bitmod import BitModFormat
+from mxhw.formats.bitmod_codebooks import BITMOD_GRIDS, BITMOD_SPECIAL_VALUES, BitModCodebook
 from mxhw.formats.dialect import (
     DIALECT_EXPONENT_BIAS,
     DIALECT_RANGES,
@@ -15,10 +17,14 @@ from mxhw.formats.dialect import (
     DIALECT_THRESHOLDS,
     DialectFormat,
 )
+from mxhw.formats.extensions import load_extension, load_extensions
 from mxhw.formats.integer import IntegerFormat
 from mxhw.formats.mx import MXFloatFormat, MXIntFormat
-from mxhw.formats.packing import pack, pack_words, unpack
+from mxhw.formats.nf4 import NF4_TABLE, NF4Format
+from mxhw.formats.nvfp4 import NVFP4Format
+from mxhw.formats.packing import PackedField, pack, pack_words, packed_layout, unpack
 from mxhw.formats.plain import PlainFormat
+from mxhw.formats.razer import RAZER_SPECIAL_VALUES, RazerFormat
 from mxhw.formats.registry import known_formats, parse_format, register_format
 
 __all__ = [
@@ -28,6 +34,9 @@ __all__ = [
     "DIALECT_RANGES",
     "DIALECT_TABLE",
     "DIALECT_THRESHOLDS",
+    "NF4_TABLE",
+    "RAZER_SPECIAL_VALUES",
+    "BitModCodebook",
     "BitModFormat",
     "DialectFormat",
     "Encoded",
@@ -37,10 +46,18 @@ __all__ = [
     "IntegerFormat",
     "MXFloatFormat",
     "MXIntFormat",
+    "NF4Format",
+    "NVFP4Format",
+    "PackedField",
+    "Parts",
     "PlainFormat",
+    "RazerFormat",
     "known_formats",
+    "load_extension",
+    "load_extensions",
     "pack",
     "pack_words",
+    "packed_layout",
     "parse_format",
     "register_format",
     "unpack",

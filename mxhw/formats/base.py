@@ -10,15 +10,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mxhw.errors import InputError
+from mxhw.formats import kernels
+from mxhw.formats.kernels import Kernel
 from mxhw.formats.layout import BlockLayout, over_block
 
-__all__ = ["Encoded", "Field", "Format", "IntegerForm", "Parts"]
+__all__ = ["ENCODING_VERSION", "Encoded", "Field", "Format", "IntegerForm", "Parts"]
+
+# Counts up whenever the meaning of the codes or metadata of any format changes.
+ENCODING_VERSION = 1
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -36,6 +41,10 @@ class Field:
 class Encoded:
     """A tensor in the codes of a format, its axis moved last, zero-padded to whole blocks and split.
 
+    In two-dimensional blocks of R vectors by N, codes are [..., row_blocks, blocks, R * N], vector after vector within
+    a block, and fields per block are [..., row_blocks, blocks]: of the last two dimensions of the tensor, ``axis`` is
+    the one in blocks of N, the other one is in blocks of R.
+
     Attributes
     ----------
     codes : Tensor, integers [..., blocks, block]
@@ -47,6 +56,10 @@ class Encoded:
         ("row_scale"), as documented per format.
     shape, dtype, axis
         Those of the tensor that was encoded; ``axis`` is non-negative.
+    format : str
+        The name of the format that the codes are of.
+    version : int
+        ``ENCODING_VERSION`` of the mxhw that made it: what codes and metadata mean may change with it.
     """
 
     codes: Tensor
@@ -55,6 +68,8 @@ class Encoded:
     shape: torch.Size
     dtype: torch.dtype
     axis: int
+    format: str
+    version: int = ENCODING_VERSION
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,11 @@ class Format(ABC):
         """Elements per block along the axis; None: the whole vector is one block."""
 
     @property
+    def tile_rows(self) -> int:
+        """Vectors per block; above 1, blocks are two-dimensional and lie in the last two dimensions."""
+        return 1
+
+    @property
     @abstractmethod
     def fields(self) -> tuple[Field, ...]:
         """Every stored field: the ledger and the packed layout follow from it."""
@@ -108,35 +128,70 @@ class Format(ABC):
     def __str__(self) -> str:
         return self.name
 
-    @torch.no_grad()
     def fake_quantize(self, x: Tensor, axis: int = -1, out: Tensor | None = None) -> Tensor:
         """Round ``x`` to the values of this format: ``decode(encode(x))`` bit for bit, of the shape and dtype of ``x``.
 
-        A block with a non-finite value becomes NaN. ``out`` may be ``x`` itself.
+        A block with a non-finite value becomes NaN. ``out`` may be ``x`` itself. Gradients pass straight through: that
+        of ``x`` is that of the result (Bengio et al., arXiv 1308.3432). In a traced or compiled graph this is one node,
+        ``mxhw::fake_quantize``.
 
         Raises
         ------
         InputError
-            If ``x`` is not float32, bfloat16 or float16, or ``axis`` or ``out`` do not fit it.
+            If ``x`` is not float32, bfloat16 or float16, ``axis`` or ``out`` do not fit it, or ``out`` would lose a
+            gradient.
         """
         axis = self._checked_axis(x, axis)
-        if out is None:
-            out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        elif out.shape != x.shape or out.dtype != x.dtype:
+        if out is not None and (out.shape != x.shape or out.dtype != x.dtype):
             raise InputError(
                 f"{self.name}: out must be {x.dtype} {tuple(x.shape)} like x, not {out.dtype} {tuple(out.shape)}"
             )
+        if torch.compiler.is_compiling():
+            rounded: Tensor = torch.ops.mxhw.fake_quantize(x, self.name, axis)
+            return rounded if out is None else out.copy_(rounded)
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return self._fake_quantize(x, axis, out)
+        if out is not None:
+            raise InputError(f"{self.name}: out records no gradient, and x wants one; leave out away or use no_grad")
+        straight_through: Tensor = _StraightThrough.apply(x, self, axis)  # type: ignore[no-untyped-call]
+        return straight_through
+
+    def _fake_quantize(self, x: Tensor, axis: int, out: Tensor | None) -> Tensor:
+        """:meth:`fake_quantize` of checked arguments, without gradients, on the kernel of this format or on torch."""
+        if out is None:
+            out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         if x.numel() == 0:
             return out
-        layout = BlockLayout.of(x.shape, axis, self.block)
+        layout = self.layout(x.shape, axis)
+        if kernels.serves(x) and self._fake_quantize_by_kernel(x, layout, out):
+            return out
+        with torch.no_grad():
+            return self._fake_quantize_on_torch(x, layout, out)
+
+    def _fake_quantize_by_kernel(self, x: Tensor, layout: BlockLayout, out: Tensor) -> bool:
+        """Whether there was a kernel to fill ``out``."""
+        source, target = x.contiguous(), _own_memory(out, x)
+        kernel = self._kernel(source)
+        if kernel is None:
+            return False
+        kernels.run(kernel, source, target, layout.for_kernel)
+        if target is not out:
+            out.copy_(target)
+        return True
+
+    def _fake_quantize_on_torch(self, x: Tensor, layout: BlockLayout, out: Tensor) -> Tensor:
         source = layout.split(x)
         direct = layout.is_exact and out.is_contiguous()
         target = layout.split(out) if direct else torch.empty_like(source)
         for index in self._chunks(layout):
-            target[index].copy_(_saturated(self._quantize_chunk(source[index].float()), x.dtype))
+            target[index].copy_(_narrowed(self._quantize_chunk(source[index].float()), x.dtype))
         if not direct:
             out.copy_(layout.join(target))
         return out
+
+    def _kernel(self, x: Tensor) -> Kernel | None:
+        """The C kernel that rounds contiguous ``x`` as this format does, bit for bit; None: there is none."""
+        return None
 
     @torch.no_grad()
     def encode(self, x: Tensor, axis: int = -1) -> Encoded:
@@ -150,7 +205,7 @@ class Format(ABC):
         axis = self._checked_axis(x, axis)
         if x.numel() == 0:
             raise InputError(f"{self.name}: cannot encode an empty tensor of shape {tuple(x.shape)}")
-        layout = BlockLayout.of(x.shape, axis, self.block)
+        layout = self.layout(x.shape, axis)
         source = layout.split(x)
         parts = []
         for index in [slice(None)] if self._is_per("tensor") else layout.chunks_along_outer():
@@ -166,14 +221,20 @@ class Format(ABC):
 
         metadata = {key: gather([part.metadata[key] for part in parts]) for key in parts[0].metadata}
         codes, scales = gather([part.codes for part in parts]), gather([part.scales for part in parts])
-        return Encoded(codes, scales, metadata, x.shape, x.dtype, axis)
+        return Encoded(codes, scales, metadata, x.shape, x.dtype, axis, self.name)
 
     @torch.no_grad()
     def decode(self, encoded: Encoded) -> Tensor:
-        """The values of ``encoded``, of its original shape and dtype."""
+        """The values of ``encoded``, of its original shape and dtype.
+
+        Raises
+        ------
+        InputError
+            If ``encoded`` is of another format or was made by another version.
+        """
+        self.check(encoded)
         values = self._decode_blocks(Parts(encoded.codes, encoded.scales, encoded.metadata))
-        values = BlockLayout.of(encoded.shape, encoded.axis, self.block).restore(values)
-        return _saturated(values, encoded.dtype).to(encoded.dtype)
+        return _narrowed(self.layout(encoded.shape, encoded.axis).restore(values), encoded.dtype)
 
     def bits(self, shape: tuple[int, ...] | torch.Size, axis: int = -1) -> int:
         """Every bit that a tensor of ``shape`` stores in this format, padding of a last short block included."""
@@ -181,8 +242,23 @@ class Format(ABC):
             raise InputError(f"{self.name}: axis {axis} does not exist in shape {tuple(shape)}")
         if prod(shape) == 0:
             return 0
-        layout = BlockLayout.of(torch.Size(shape), axis % len(shape), self.block)
+        layout = self.layout(torch.Size(shape), axis % len(shape))
         return sum(field.bits * layout.count(field.per) for field in self.fields)
+
+    def check(self, encoded: Encoded) -> None:
+        """Raise an :class:`InputError` unless ``encoded`` holds codes of this format in its present meaning."""
+        if encoded.format != self.name:
+            raise InputError(
+                f"{self.name}: cannot read codes of {encoded.format}; use parse_format({encoded.format!r})"
+            )
+        if encoded.version != ENCODING_VERSION:
+            raise InputError(
+                f"{self.name}: the codes are of version {encoded.version}, not {ENCODING_VERSION}; encode the tensor again"
+            )
+
+    def layout(self, shape: torch.Size, axis: int) -> BlockLayout:
+        """How a tensor of ``shape`` falls into blocks along the non-negative ``axis``."""
+        return BlockLayout.of(shape, axis, self.block)
 
     def integers(self, encoded: Encoded) -> IntegerForm:
         """The exact integer form of ``encoded``.
@@ -200,6 +276,7 @@ class Format(ABC):
     def stored(self, encoded: Encoded) -> dict[str, Tensor]:
         """The unsigned bit pattern of every field as int64, shaped ``[..., blocks, block]`` per element,
         ``[..., blocks]`` per block, ``[...]`` per row, ``[]`` per tensor."""
+        self.check(encoded)
         patterns = self._patterns(encoded)
         return {field.name: patterns[field.name].long() & ((1 << field.bits) - 1) for field in self.fields}
 
@@ -208,7 +285,9 @@ class Format(ABC):
     ) -> Encoded:
         """Invert :meth:`stored`, for a tensor of ``shape`` that was encoded along ``axis``."""
         parts = self._from_patterns(dict(stored))
-        return Encoded(parts.codes, parts.scales, parts.metadata, torch.Size(shape), dtype, axis % len(shape))
+        return Encoded(
+            parts.codes, parts.scales, parts.metadata, torch.Size(shape), dtype, axis % len(shape), self.name
+        )
 
     @abstractmethod
     def _encode_blocks(self, blocks: Tensor, peak: Tensor) -> Parts:
@@ -260,12 +339,37 @@ class Format(ABC):
         return f"{self.name}: cannot encode {float(x[first])} at index {first}; all values must be finite"
 
 
+class _StraightThrough(torch.autograd.Function):
+    """Rounding whose gradient is that of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, fmt: Format, axis: int) -> Tensor:
+        return fmt._fake_quantize(x, axis, None)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return gradient, None, None
+
+
+def _own_memory(out: Tensor, x: Tensor) -> Tensor:
+    """``out`` if a kernel may write to it while it reads ``x``, else a tensor like it."""
+    shares = out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+    same = out.data_ptr() == x.data_ptr() and x.is_contiguous()
+    if out.is_contiguous() and (same or not shares):
+        return out
+    return torch.empty(out.shape, dtype=out.dtype)
+
+
 def _peak(blocks: Tensor) -> Tensor:
-    """Largest magnitude of each block, kept as a last dimension of one; NaN and Inf show in it."""
-    return torch.maximum(over_block(torch.amax, blocks), -over_block(torch.amin, blocks))
+    """Largest magnitude of each block, kept as a last dimension of one; NaN and Inf show in it, and zero is +0."""
+    return torch.maximum(over_block(torch.amax, blocks), -over_block(torch.amin, blocks)).add_(0.0)
 
 
-def _saturated(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Float32 values limited to what ``dtype`` holds, so that none becomes infinite; NaN stays."""
+def _narrowed(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float32 values in ``dtype``, limited to what it holds, so that none becomes infinite; NaN has one bit pattern."""
+    if dtype == torch.float32:
+        return values
     limit = torch.finfo(dtype).max
-    return values if dtype == torch.float32 else values.clamp(-limit, limit)
+    narrow = values.clamp(-limit, limit).to(dtype)
+    # Torch converts NaN to one pattern in vectors and to another in what is left of them.
+    return narrow.masked_fill_(values.isnan(), torch.nan)

@@ -8,94 +8,101 @@ float32 scale per row (codes stay those of the unquantized scale); ``-sf32`` and
 
 4-bit grids are in half units: grid value 12 is 6.0 of the paper. All quotients and values are float32; errors are
 sums of squares in float64 in index order. A float32 estimate decides where it is certain.
+
+Beyond the paper, as suffixes in this order:
+
+- ``-sv8``: eight special values and a selector of 3 bits; the paper's four come first.
+- ``-oneterm`` (3 bit): special values +8, -8, +1/2, -1/2, so that every value is a power of two, one bit-serial term;
+  in half units as well.
+- ``-clip``: every candidate is also tried with its scale times 0.975, 0.95, ... 0.6 (float32 product of the scale and
+  the nearest float32 of the factor); the factor is the outer loop, from 1 down, the special value the inner one.
+- ``-gN``: groups of N, a multiple of 16 from 16 to 1024.
 """
 
+import ctypes
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from mxhw.errors import InputError
 from mxhw.formats.base import Encoded, Field, Format, IntegerForm, Parts
+from mxhw.formats.bitmod_codebooks import (
+    BITMOD_CODEBOOKS,
+    BITMOD_GRIDS,
+    BitModCodebook,
+    BitModTables,
+    bitmod_bins,
+    bitmod_kernel_tables,
+    bitmod_tables,
+)
+from mxhw.formats.kernels import MULTIPLIER_SCALE, Kernel
 from mxhw.formats.layout import look_up
 from mxhw.formats.powers import round_to_float
 from mxhw.formats.registry import register_format
 from mxhw.formats.scales import FLOAT_SCALES, scaled, second_level
 from mxhw.formats.selection import first_minimum
 
-__all__ = ["BITMOD_GRIDS", "BITMOD_SPECIAL_VALUES", "BitModFormat"]
+__all__ = ["BITMOD_CLIP_FACTORS", "BitModFormat"]
 
-# Magnitudes by index; 3-bit in units of 1, 4-bit (E2M1) in units of 1/2.
-BITMOD_GRIDS: dict[int, tuple[int, ...]] = {3: (0, 1, 2, 4), 4: (0, 1, 2, 3, 4, 6, 8, 12)}
-# What the code "-0" means, by selector: +ER, -ER, +EA, -EA.
-BITMOD_SPECIAL_VALUES: dict[int, tuple[int, ...]] = {3: (3, -3, 6, -6), 4: (10, -10, 16, -16)}
+# Factors of the scale that -clip tries, in order.
+BITMOD_CLIP_FACTORS: tuple[float, ...] = tuple((40 - i) / 40 for i in range(17))
 
 _GROUP = 128
-# Midpoints are multiples of 1/2, so ceil(2 v) tells on which side of each v lies, midpoints counting as below.
-_BIN_LIMIT = 32
-_BINS = 2 * _BIN_LIMIT + 1
-# The estimate and the exact rule differ by some roundings of float32: at most 5e-6 of a scale per distance, thus 6e-5
-# of a scale (at most 1/4 of the maximum) in the root of a sum of 128 squares; the sum itself is good to 1e-5 of itself.
-_RELATIVE_MARGIN = 1.0 + 5e-5
+_GROUPS = range(16, 1025, 16)
+# The estimate and the exact rule differ by at most 8 roundings of float32 per distance, of values up to the maximum:
+# 5e-7 of the maximum, thus 6e-6 of it in the root of a sum of 128 squares; the sum itself is good to 1e-5 of itself.
+_RELATIVE_MARGIN = 5e-5
 _ABSOLUTE_MARGIN = 2e-5
 # Below this maximum scales approach the subnormals, whose quotients are less precise: no estimate, exact sums only.
 _SMALLEST_ESTIMATED = 2.0**-100
 
 
-@dataclass(frozen=True)
-class _Tables:
-    """Look-up tables of one width: [selector, bin] to grid value and to code, [selector, code] to grid value."""
-
-    value_of_bin: Tensor
-    code_of_bin: Tensor
-    value_of_code: Tensor
-    largest: Tensor
+# The kernel knows these special values, and no search of scales.
+_KERNEL_SPECIALS = 4
 
 
-@cache
-def _tables(width: int) -> _Tables:
-    magnitudes, specials = BITMOD_GRIDS[width], BITMOD_SPECIAL_VALUES[width]
-    grids = [[*magnitudes, special, *(-m for m in magnitudes[1:])] for special in specials]
-    nearest = []
-    for grid in grids:
-        order = sorted(range(len(grid)), key=grid.__getitem__)
-        for twice in range(-_BIN_LIMIT, _BIN_LIMIT + 1):
-            nearest.append(order[sum(twice > grid[low] + grid[high] for low, high in pairwise(order))])
-    code_of_bin = torch.tensor(nearest).view(len(specials), _BINS)
-    value_of_code = torch.tensor(grids, dtype=torch.float32)
-    largest = torch.tensor([max(magnitudes[-1], abs(special)) for special in specials], dtype=torch.float32)
-    return _Tables(
-        value_of_code.gather(1, code_of_bin).flatten(),
-        code_of_bin.to(torch.uint8).flatten(),
-        value_of_code.flatten(),
-        largest,
+class _KernelParams(ctypes.Structure):
+    """`bitmod_params` of kernels/bitmod.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("above", "below", "basic")),
+        *((name, ctypes.c_float * _KERNEL_SPECIALS) for name in ("special", "largest")),
+        *((name, ctypes.c_int32) for name in ("mantissa", "smallest", "scale")),
+        *((name, ctypes.c_float) for name in ("least", "most")),
+        *((name, ctypes.c_float) for name in ("relative_margin", "absolute_margin", "smallest_estimated")),
     )
-
-
-def _bins(blocks: Tensor, scale: Tensor) -> Tensor:
-    """ceil(2 x / scale), limited, less its smallest value: int32 0.._BINS-1. A scale of zero counts as one."""
-    quotient = blocks / scale.where(scale > 0, 1.0)
-    return quotient.mul_(2.0).ceil_().clamp_(-_BIN_LIMIT, _BIN_LIMIT).to(torch.int32).add_(_BIN_LIMIT)
 
 
 @dataclass(frozen=True)
 class BitModFormat(Format):
     """BitMoD of 3 or 4 bits.
 
-    Codes are uint8: sign above index into ``BITMOD_GRIDS``; sign without index is the special value; zero is code 0.
-    Metadata "selector" is int32 [..., blocks]; with ``scale_dtype`` "s8" also "multiplier", int32 [..., blocks], and
-    "row_scale", float32 [...].
+    Codes are uint8: sign above index into the magnitudes of ``codebook``; sign without index is the special value; zero
+    is code 0. Metadata "selector" is int32 [..., blocks]; with ``scale_dtype`` "s8" also "multiplier", int32
+    [..., blocks], and "row_scale", float32 [...].
     """
 
     width: int
     scale_dtype: str = "s8"
+    special_values: str = "four"
+    clip: bool = False
+    group: int = _GROUP
 
     def __post_init__(self) -> None:
         if self.width not in BITMOD_GRIDS:
             raise InputError(f"bitmod{self.width}: BitMoD has 3 or 4 bits, not {self.width}")
+        if (self.width, self.special_values) not in BITMOD_CODEBOOKS:
+            allowed = ", ".join(name for width, name in BITMOD_CODEBOOKS if width == self.width)
+            raise InputError(
+                f"bitmod{self.width}: special_values must be one of {allowed}, not {self.special_values!r}"
+            )
+        if self.group not in _GROUPS:
+            raise InputError(
+                f"bitmod{self.width}: a group has a multiple of 16 from 16 to 1024 weights, not {self.group}"
+            )
         if self.scale_dtype not in ("s8", "float32", "float16"):
             raise InputError(
                 f"bitmod{self.width}: scale_dtype must be s8, float32 or float16, not {self.scale_dtype!r}"
@@ -103,16 +110,27 @@ class BitModFormat(Format):
 
     @property
     def name(self) -> str:
-        suffix = "" if self.scale_dtype == "s8" else f"-{FLOAT_SCALES[self.scale_dtype].suffix}"
-        return f"bitmod{self.width}{suffix}"
+        options = f"{_SUFFIXES[self.special_values]}{'-clip' * self.clip}{f'-g{self.group}' * (self.group != _GROUP)}"
+        scale = "" if self.scale_dtype == "s8" else f"-{FLOAT_SCALES[self.scale_dtype].suffix}"
+        return f"bitmod{self.width}{options}{scale}"
 
     @property
     def block(self) -> int:
-        return _GROUP
+        return self.group
+
+    @property
+    def codebook(self) -> BitModCodebook:
+        """What the codes mean."""
+        return BITMOD_CODEBOOKS[self.width, self.special_values]
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Factors of the scale that are tried, in order."""
+        return BITMOD_CLIP_FACTORS if self.clip else (1.0,)
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        code, selector = Field("code", self.width, "element"), Field("selector", 2, "block")
+        code, selector = Field("code", self.width, "element"), Field("selector", self.codebook.selector_bits, "block")
         if self.scale_dtype == "s8":
             return code, Field("multiplier", 8, "block"), selector, Field("row_scale", 32, "row")
         return code, Field("scale", FLOAT_SCALES[self.scale_dtype].bits, "block"), selector
@@ -122,16 +140,20 @@ class BitModFormat(Format):
         return self.scale_dtype == "s8"
 
     def _encode_blocks(self, blocks: Tensor, peak: Tensor) -> Parts:
-        tables = _tables(self.width)
         selector, scale = self._select(blocks, peak)
-        codes = look_up(tables.code_of_bin, selector, 4, _bins(blocks, scale))
+        codes = self._look_up(self._tables.code_of_bin, selector, bitmod_bins(blocks, scale))
         stored, metadata = self._stored_scale(scale)
         return Parts(codes, stored.squeeze(-1), {"selector": selector.squeeze(-1), **metadata})
 
     def _quantize_blocks(self, blocks: Tensor, peak: Tensor) -> Tensor:
         selector, scale = self._select(blocks, peak)
-        values = look_up(_tables(self.width).value_of_bin, selector, 4, _bins(blocks, scale))
+        values = self._look_up(self._tables.value_of_bin, selector, bitmod_bins(blocks, scale))
         return scaled(values, self._stored_scale(scale)[0])
+
+    def _kernel(self, x: Tensor) -> Kernel | None:
+        if self.clip or len(self.codebook.special_values) != _KERNEL_SPECIALS:
+            return None
+        return _kernel(self)
 
     def _decode_blocks(self, parts: Parts) -> Tensor:
         return scaled(self._grid_values(parts.codes, parts.metadata["selector"]), parts.scales.unsqueeze(-1))
@@ -144,7 +166,14 @@ class BitModFormat(Format):
         return IntegerForm(values, multiplier, torch.zeros_like(multiplier), encoded.metadata["row_scale"])
 
     def _grid_values(self, codes: Tensor, selector: Tensor) -> Tensor:
-        return look_up(_tables(self.width).value_of_code, selector.unsqueeze(-1), 4, codes.to(torch.int32))
+        return self._look_up(self._tables.value_of_code, selector.unsqueeze(-1), codes.to(torch.int32))
+
+    @property
+    def _tables(self) -> BitModTables:
+        return bitmod_tables(self.width, self.special_values)
+
+    def _look_up(self, table: Tensor, selector: Tensor, column: Tensor) -> Tensor:
+        return look_up(table, selector, len(self.codebook.special_values), column)
 
     def _stored_scale(self, scale: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The scale [..., blocks, 1] that elements are decoded with, and the metadata that makes it."""
@@ -170,56 +199,106 @@ class BitModFormat(Format):
             scales = FLOAT_SCALES[self.scale_dtype].value(stored["scale"])
         return Parts(stored["code"].to(torch.uint8), scales, metadata)
 
+    def _scale(self, peak: Tensor, candidate: Tensor) -> Tensor:
+        """The unquantized scale of a candidate: factors are the outer, special values the inner index."""
+        selectors = len(self.codebook.special_values)
+        largest, factors = self._tables.largest.to(peak.device), torch.tensor(self.factors, device=peak.device)
+        return peak / largest[candidate % selectors] * factors[candidate // selectors]
+
     def _select(self, blocks: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
         """Selector (int32) and unquantized scale (float32), both [..., blocks, 1]."""
-        tables = _tables(self.width)
-        largest = tables.largest.to(peak.device)
-        estimate = self._estimate(blocks, peak).reshape(-1, 4)
-        margin = torch.where(peak.reshape(-1, 1) < _SMALLEST_ESTIMATED, torch.inf, _ABSOLUTE_MARGIN)
-        in_doubt = estimate.le_(estimate.amin(-1, keepdim=True) * _RELATIVE_MARGIN + margin)
+        flat, peaks = blocks.reshape(-1, self.group), peak.reshape(-1, 1)
+        estimate = self._estimate(flat, peaks)
+        relative, margin = self._margins
+        in_doubt = estimate.le_(
+            estimate.amin(-1, keepdim=True) * relative + torch.where(peaks < _SMALLEST_ESTIMATED, torch.inf, margin)
+        )
+        in_doubt[:, 1:] *= peaks > 0
 
         def errors(block: Tensor, candidate: Tensor) -> Tensor:
-            x = blocks.reshape(-1, _GROUP)[block]
-            scale = peak.reshape(-1, 1)[block] / largest[candidate].unsqueeze(-1)
-            selector = candidate.to(torch.int32).unsqueeze(-1)
-            values = scaled(look_up(tables.value_of_bin, selector, 4, _bins(x, scale)), scale)
+            x, scale = flat[block], self._scale(peaks[block], candidate.unsqueeze(-1))
+            selector = candidate.to(torch.int32).remainder_(len(self.codebook.special_values)).unsqueeze(-1)
+            values = scaled(self._look_up(self._tables.value_of_bin, selector, bitmod_bins(x, scale)), scale)
             return (values.double() - x.double()).square_()
 
-        selector = first_minimum(in_doubt, errors).view(peak.shape)
-        return selector.to(torch.int32), peak / largest[selector]
+        candidate = first_minimum(in_doubt, errors).view(peak.shape)
+        selector = candidate % len(self.codebook.special_values)
+        return selector.to(torch.int32), self._scale(peak, candidate)
 
-    def _estimate(self, blocks: Tensor, peak: Tensor) -> Tensor:
-        """Root of each candidate's error over the group's largest magnitude, float32 [..., blocks, 4].
+    @property
+    def _margins(self) -> tuple[float, float]:
+        """How much larger than the least an estimate may be, as a factor and in addition, and still leave doubt."""
+        groups = max(1.0, self.group / _GROUP)
+        return 1.0 + _RELATIVE_MARGIN * groups, _ABSOLUTE_MARGIN * groups**0.5
+
+    @property
+    def _small_float(self) -> tuple[int, int]:
+        """Mantissa bits and exponent of the smallest normal value of the basic grid, which is a small float."""
+        mantissa_bits = self.width - 3
+        return mantissa_bits, self.codebook.magnitudes[1].bit_length() - 1 + mantissa_bits
+
+    def _estimate(self, flat: Tensor, peaks: Tensor) -> Tensor:
+        """Root of each candidate's error over the group's largest magnitude, float32 [blocks, candidates].
 
         The nearest of a grid and one more value is the nearer of both, so that two candidates of one scale share the
         distance to the basic grid, which is a small float's rounding.
         """
+        magnitudes, special_values = self.codebook.magnitudes, self.codebook.special_values
+        mantissa_bits, smallest_exponent = self._small_float
         estimates = []
-        for low, high in ((0, 1), (2, 3)):
-            largest = float(_tables(self.width).largest[low])
-            quotient = blocks * (largest / peak.clamp(min=_SMALLEST_ESTIMATED))
-            grid = round_to_float(quotient, mantissa_bits=self.width - 3, smallest_exponent=self.width - 3)
-            basic = grid.clamp_(-BITMOD_GRIDS[self.width][-1], BITMOD_GRIDS[self.width][-1]).sub_(quotient).square_()
-            for selector in (low, high):
-                special = (quotient - float(BITMOD_SPECIAL_VALUES[self.width][selector])).square_()
-                error = torch.minimum(special, basic, out=special).sum(-1)
-                estimates.append(error.sqrt_().div_(largest))
+        for factor in self.factors:
+            for selector in range(0, len(special_values), 2):
+                top = float(self._tables.largest[selector]) / factor
+                quotient = flat * (top / peaks.clamp(min=_SMALLEST_ESTIMATED))
+                grid = round_to_float(quotient, mantissa_bits, smallest_exponent)
+                basic = grid.clamp_(-magnitudes[-1], magnitudes[-1]).sub_(quotient).square_()
+                for special_value in special_values[selector : selector + 2]:
+                    special = (quotient - float(special_value)).square_()
+                    error = torch.minimum(special, basic, out=special).sum(-1)
+                    estimates.append(error.sqrt_().div_(top))
         return torch.stack(estimates, -1)
 
 
-_NAME = re.compile(r"bitmod(\d+)(?:-(sf32|sf16))?")
+@cache
+def _kernel(fmt: BitModFormat) -> Kernel:
+    floats, tables = ctypes.c_float * _KERNEL_SPECIALS, bitmod_kernel_tables(fmt.width, fmt.special_values)
+    mantissa_bits, smallest_exponent = fmt._small_float
+    params = _KernelParams(
+        *(table.data_ptr() for table in tables),
+        floats(*fmt.codebook.special_values),
+        floats(*fmt._tables.largest.tolist()),
+        mantissa_bits,
+        smallest_exponent,
+        MULTIPLIER_SCALE,
+    )
+    if fmt.scale_dtype in FLOAT_SCALES:
+        stored = FLOAT_SCALES[fmt.scale_dtype]
+        params.scale, params.least, params.most = stored.kernel_type, stored.smallest, stored.largest
+    params.relative_margin, params.absolute_margin = fmt._margins
+    params.smallest_estimated = _SMALLEST_ESTIMATED
+    return Kernel("mxhw_bitmod", params, "mxhw_bitmod_row")
+
+
+_SUFFIXES = {"four": "", "eight": "-sv8", "oneterm": "-oneterm"}
+_NAME = re.compile(r"bitmod(\d+)(-sv8|-oneterm)?(-clip)?(?:-g(\d+))?(?:-(sf32|sf16))?")
 
 
 def _parse(name: str) -> BitModFormat | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return BitModFormat(int(match[1]), {None: "s8", "sf32": "float32", "sf16": "float16"}[match[2]])
+    scale_dtype = {None: "s8", "sf32": "float32", "sf16": "float16"}[match[5]]
+    special_values = {suffix: name for name, suffix in _SUFFIXES.items()}[match[2] or ""]
+    return BitModFormat(int(match[1]), scale_dtype, special_values, match[3] is not None, int(match[4] or _GROUP))
 
 
 register_format(
-    "bitmod3|bitmod4[-sf32|-sf16]",
-    "BitMoD: FP3 or FP4 with a special value per group of 128; group scales of 8 bits, or float with -sf32, -sf16",
+    "bitmod3|bitmod4[-sv8|-oneterm][-clip][-gN][-sf32|-sf16]",
+    "BitMoD: FP3 or FP4 with a special value per group of 128; group scales of 8 bits, or float with -sf32, -sf16; "
+    "-sv8: eight special values, -oneterm: powers of two only, -clip: scales searched, -gN: groups of N",
     _parse,
-    [f"bitmod{b}{s}" for b in (3, 4) for s in ("", "-sf32", "-sf16")],
+    [
+        *(f"bitmod{b}{s}" for b in (3, 4) for s in ("", "-sf32", "-sf16", "-clip", "-sv8", "-g64")),
+        *("bitmod3-oneterm", "bitmod3-oneterm-clip"),
+    ],
 )

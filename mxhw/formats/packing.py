@@ -2,24 +2,66 @@
 
 Fields follow one another in the order of ``format.fields``, each little-endian and bit-packed in row-major order, and
 each padded with zero bits to a whole byte: the length in bytes is the sum of ceil(bits / 8) over the fields.
+:func:`packed_layout` says where each field is; 8 times the length less its padding is ``format.bits``.
 """
+
+from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 
 from mxhw.errors import InputError
 from mxhw.formats.base import Encoded, Format
-from mxhw.formats.layout import BlockLayout
 
-__all__ = ["pack", "pack_words", "unpack"]
+__all__ = ["PackedField", "pack", "pack_words", "packed_layout", "unpack"]
 
 _UNSIGNED = ((8, np.uint8), (16, np.uint16), (32, np.uint32), (64, np.uint64))
 # Elements at a time: bits are one byte each on the way.
 _CHUNK = 1 << 18
 
 
+@dataclass(frozen=True)
+class PackedField:
+    """Where the values of a field are: ``count`` of ``bits`` bits from byte ``offset``, ``size`` bytes in all, of which
+    the last ``padding`` bits are zero."""
+
+    name: str
+    bits: int
+    count: int
+    offset: int
+    size: int
+    padding: int
+
+
+def packed_layout(format: Format, shape: tuple[int, ...] | torch.Size, axis: int = -1) -> tuple[PackedField, ...]:
+    """The fields of a packed tensor of ``shape``, in the order of their bytes.
+
+    Raises
+    ------
+    InputError
+        If ``axis`` does not exist in ``shape``, or ``shape`` is empty.
+    """
+    if not shape or not -len(shape) <= axis < len(shape) or prod(shape) == 0:
+        raise InputError(f"{format.name}: nothing to pack along axis {axis} of shape {tuple(shape)}")
+    layout = format.layout(torch.Size(shape), axis % len(shape))
+    fields, offset = [], 0
+    for field in format.fields:
+        count = layout.count(field.per)
+        size = -(-field.bits * count // 8)
+        fields.append(PackedField(field.name, field.bits, count, offset, size, 8 * size - field.bits * count))
+        offset += size
+    return tuple(fields)
+
+
 def pack(format: Format, encoded: Encoded) -> bytes:
-    """The bytes of ``encoded``: every stored field of ``format``, one after the other."""
+    """The bytes of ``encoded``: every stored field of ``format``, one after the other.
+
+    Raises
+    ------
+    InputError
+        If ``encoded`` is of another format or was made by another version.
+    """
     stored = format.stored(encoded)
     return b"".join(_pack_bits(stored[field.name].cpu().numpy().ravel(), field.bits) for field in format.fields)
 
@@ -36,9 +78,13 @@ def unpack(
     Raises
     ------
     InputError
-        If ``data`` has not the length that the format and shape ask for.
+        If ``data`` has not the length that the format and shape ask for, or holds what the format never stores.
     """
-    layout = BlockLayout.of(torch.Size(shape), axis % len(shape), format.block)
+    packed = packed_layout(format, shape, axis)
+    length = packed[-1].offset + packed[-1].size
+    if len(data) != length:
+        raise InputError(f"{format.name}: {tuple(shape)} takes {length} bytes, not {len(data)}")
+    layout = format.layout(torch.Size(shape), axis % len(shape))
     lead = tuple(layout.lead)
     shapes = {
         "element": (*lead, layout.blocks, layout.block),
@@ -46,14 +92,10 @@ def unpack(
         "row": lead,
         "tensor": (),
     }
-    lengths = [-(-field.bits * layout.count(field.per) // 8) for field in format.fields]
-    if len(data) != sum(lengths):
-        raise InputError(f"{format.name}: {tuple(shape)} takes {sum(lengths)} bytes, not {len(data)}")
-    stored, at = {}, 0
-    for field, length in zip(format.fields, lengths, strict=True):
-        values = _unpack_bits(data[at : at + length], field.bits, layout.count(field.per))
+    stored = {}
+    for field, place in zip(format.fields, packed, strict=True):
+        values = _unpack_bits(data[place.offset : place.offset + place.size], field.bits, place.count)
         stored[field.name] = torch.from_numpy(values).view(shapes[field.per])
-        at += length
     return format.from_stored(stored, torch.Size(shape), axis, dtype)
 
 

@@ -1,17 +1,31 @@
 """The float types themselves: ``fp32`` (unchanged), ``bf16`` and ``fp16`` (nearest even, saturating)."""
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mxhw.formats.base import Encoded, Field, Format, Parts
+from mxhw.formats.kernels import Kernel
 from mxhw.formats.registry import register_format
 from mxhw.formats.scales import FLOAT_SCALES
 
 __all__ = ["PlainFormat"]
 
 _TYPES = {"fp32": FLOAT_SCALES["float32"], "bf16": FLOAT_SCALES["bfloat16"], "fp16": FLOAT_SCALES["float16"]}
+
+
+class _KernelParams(ctypes.Structure):
+    """`plain_params` of kernels/plain.c."""
+
+    _fields_ = (("type", ctypes.c_int32), ("largest", ctypes.c_float))
+
+
+_KERNELS = {
+    name: Kernel("mxhw_plain", _KernelParams(kind.kernel_type, kind.largest), elementwise=True)
+    for name, kind in _TYPES.items()
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,9 @@ class PlainFormat(Format):
         values = self._rounded(blocks).float()
         return values.where(torch.isfinite(blocks), torch.nan)
 
+    def _kernel(self, x: Tensor) -> Kernel:
+        return _KERNELS[self.type_name]
+
     def _encode_blocks(self, blocks: Tensor, peak: Tensor) -> Parts:
         return self._parts(self._rounded(blocks).view(_TYPES[self.type_name].pattern_dtype))
 
@@ -50,7 +67,7 @@ class PlainFormat(Format):
 
     def _rounded(self, blocks: Tensor) -> Tensor:
         dtype = _TYPES[self.type_name].dtype
-        limit = torch.finfo(dtype).max
+        limit = _TYPES[self.type_name].largest
         return blocks.clamp(-limit, limit).to(dtype)
 
     @staticmethod

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
-__all__ = ["E8M0_BIAS", "exponent_of", "power_of_two", "round_half_even", "round_to_float"]
+from mxhw.errors import InputError
+
+__all__ = ["E8M0_BIAS", "e8m0_bytes", "exponent_of", "power_of_two", "round_half_even", "round_to_float"]
 
 # E8M0 (OCP MX v1.0, 5.4.1): a byte b is the scale 2^(b-127); 255 is NaN, which is never stored here.
 E8M0_BIAS = 127
+_E8M0_NAN = 255
 # Adding and subtracting 1.5 * 2^23 rounds a float32 below 2^22 to the nearest integer, ties to even, and drops -0.
 _ROUNDER = 1.5 * 2.0**23
 _MANTISSA = 23
@@ -22,6 +25,21 @@ def exponent_of(magnitude: Tensor) -> Tensor:
 def power_of_two(exponent: Tensor) -> Tensor:
     """2^e as float32 for int32 e from -127 to 127 (2^-127 is a subnormal)."""
     return (exponent + 127).bitwise_left_shift_(_MANTISSA).clamp_(min=_SMALLEST_POWER).view(torch.float32)
+
+
+def e8m0_bytes(stored: Tensor) -> Tensor:
+    """Stored E8M0 bytes as int32.
+
+    Raises
+    ------
+    InputError
+        If one is 255: a NaN block, which is never stored here.
+    """
+    if bool((stored == _E8M0_NAN).any()):
+        raise InputError(
+            "a scale of 255 in E8M0 means a block of NaN, which mxhw never stores: the data are not its own"
+        )
+    return stored.to(torch.int32)
 
 
 def round_half_even(x: Tensor) -> Tensor:

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from mxhw.errors import InputError, nearest
 from mxhw.formats.base import Format
 
-__all__ = ["known_formats", "parse_format", "register_format"]
+__all__ = ["Family", "known_formats", "parse_format", "register_format"]
 
 
 @dataclass(frozen=True)
-class _Family:
+class Family:
+    """A family: how its names are formed, what it is, its parser, and names to suggest."""
+
     pattern: str
     description: str
     parse: Callable[[str], Format | None]
     examples: tuple[str, ...]
 
 
-_families: list[_Family] = []
+_families: list[Family] = []
 _cache: dict[str, Format] = {}
 
 
@@ -45,7 +47,7 @@ def register_format(
     """
     if any(family.pattern == pattern for family in _families):
         raise InputError(f"format {pattern!r} is registered already; choose another name")
-    _families.append(_Family(pattern, description, parse, tuple(examples)))
+    _families.append(Family(pattern, description, parse, tuple(examples)))
     _cache.clear()
 
 
@@ -76,4 +78,7 @@ def _parse(name: str) -> Format:
             return _cache.setdefault(found.name, found)
     examples = [example for family in _families for example in family.examples or (family.pattern,)]
     patterns = ", ".join(family.pattern for family in _families)
-    raise InputError(f"unknown format {name!r}{nearest(name, examples)}; known: {patterns}")
+    raise InputError(
+        f"unknown format {name!r}{nearest(name, examples)}; known: {patterns}; a format of your own "
+        "needs its file named: --extension FILE"
+    )

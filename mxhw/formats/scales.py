@@ -23,11 +23,17 @@ class FloatScale:
     bits: int
     smallest: float
     suffix: str
+    kernel_type: int
+    """The same type in kernels/kernels.h, enum float_type."""
+
+    @property
+    def largest(self) -> float:
+        """Largest finite value."""
+        return torch.finfo(self.dtype).max
 
     def round(self, scale: Tensor) -> Tensor:
         """The stored value, as float32, of float32 scales: clamped to the positive finite range, nearest even."""
-        limit = torch.finfo(self.dtype)
-        return scale.clamp(self.smallest, limit.max).to(self.dtype).float()
+        return scale.clamp(self.smallest, self.largest).to(self.dtype).float()
 
     def pattern(self, scale: Tensor) -> Tensor:
         """Bit patterns (signed integers of the same width) of stored scales."""
@@ -39,9 +45,9 @@ class FloatScale:
 
 
 FLOAT_SCALES = {
-    "float16": FloatScale(torch.float16, torch.int16, 16, 2.0**-24, "sf16"),
-    "bfloat16": FloatScale(torch.bfloat16, torch.int16, 16, 2.0**-133, "sbf16"),
-    "float32": FloatScale(torch.float32, torch.int32, 32, 2.0**-149, "sf32"),
+    "float16": FloatScale(torch.float16, torch.int16, 16, 2.0**-24, "sf16", 1),
+    "bfloat16": FloatScale(torch.bfloat16, torch.int16, 16, 2.0**-133, "sbf16", 2),
+    "float32": FloatScale(torch.float32, torch.int32, 32, 2.0**-149, "sf32", 0),
 }
 
 

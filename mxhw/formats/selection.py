@@ -7,6 +7,9 @@ from torch import Tensor
 
 __all__ = ["first_minimum"]
 
+# Pairs of block and candidate whose errors are summed at a time.
+_PAIRS = 1 << 12
+
 
 def first_minimum(in_doubt: Tensor, errors: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The candidate of least error per block: the only one in doubt, or of several the one of least float64 sum.
@@ -30,9 +33,9 @@ def first_minimum(in_doubt: Tensor, errors: Callable[[Tensor, Tensor], Tensor]) 
     if len(rows) == 0:
         return chosen
     row, candidate = in_doubt[rows].nonzero(as_tuple=True)
-    # A cumulative sum adds in index order; a plain sum does not say in which order it adds.
-    sums = errors(rows[row], candidate).cumsum(-1)[:, -1]
     table = torch.full((len(rows), len(identity)), torch.inf, dtype=torch.float64, device=in_doubt.device)
-    table[row, candidate] = sums
+    for pairs in torch.split(torch.arange(len(row), device=row.device), _PAIRS):
+        # A cumulative sum adds in index order; a plain sum does not say in which order it adds.
+        table[row[pairs], candidate[pairs]] = errors(rows[row[pairs]], candidate[pairs]).cumsum(-1)[:, -1]
     chosen[rows] = table.argmin(-1)
     return chosen

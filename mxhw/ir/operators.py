@@ -10,6 +10,8 @@ The arithmetic of the attention operators is that of Hugging Face's eager attent
 import torch
 from torch import Tensor
 
+from mxhw.formats.operators import fake_quantize
+
 __all__ = ["attention_pv", "attention_qk", "attention_softmax", "fake_quantize"]
 
 _LIBRARY = torch.library.Library("mxhw", "DEF")  # type: ignore[no-untyped-call]
@@ -55,20 +57,6 @@ def attention_pv(p: Tensor, v: Tensor) -> Tensor:
     return torch.matmul(p, _repeat_heads(v, p.shape[1]))
 
 
-def fake_quantize(x: Tensor, format: str, axis: int) -> Tensor:
-    """Return `x` rounded to the number format of that name along `axis`; same shape and dtype, never an alias of `x`.
-
-    Raises
-    ------
-    InputError
-        If there is no such format.
-    """
-    from mxhw.formats import parse_format  # the formats room is only needed by graphs that quantize
-
-    y = parse_format(format).fake_quantize(x, axis=axis)
-    return y.clone() if y is x else y
-
-
 def _like_scores(q: Tensor, k: Tensor, scale: float) -> Tensor:
     return q.new_empty(*q.shape[:3], k.shape[2])
 
@@ -89,7 +77,6 @@ for _schema, _implementation, _fake in (
         _like_first,
     ),
     ("attn_pv(Tensor p, Tensor v) -> Tensor", attention_pv, _like_values),
-    ("fake_quantize(Tensor x, str format, int axis) -> Tensor", fake_quantize, _like_first),
 ):
     _name = _schema.partition("(")[0]
     _LIBRARY.define(_schema)  # type: ignore[no-untyped-call]

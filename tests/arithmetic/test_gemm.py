@@ -18,9 +18,12 @@ PAIRS = [
     ("int8-e8m0", "int4-g128-s8"),
     ("int8-e8m0", "bitmod4"),
     ("int8-e8m0", "bitmod3"),
+    ("int8-e8m0", "bitmod4-clip"),
+    ("int8-e8m0", "bitmod3-clip-g64"),
     ("dialect4-online", "dialect4"),
     ("dialect4-online-b16", "dialect4-online-b16"),
     ("dialect4-b64", "dialect4-b64"),
+    ("dialect4-online", "dialect4-search"),
 ]
 
 
@@ -81,7 +84,7 @@ def test_the_modules_equal_the_function_bit_for_bit(x_format, w_format):
     assert torch.equal(dynamic(x, w.mT.contiguous()), expected)
 
 
-@pytest.mark.parametrize(("x_format", "w_format"), [PAIRS[5], PAIRS[7]])
+@pytest.mark.parametrize(("x_format", "w_format"), [PAIRS[5], PAIRS[8], PAIRS[9]])
 def test_any_split_along_k_gives_the_same_accumulators(x_format, w_format):
     a, b = encode(wild(4, 512), x_format), encode(wild(3, 512), w_format)
     unit = supports(x_format, w_format)

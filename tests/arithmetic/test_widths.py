@@ -2,7 +2,7 @@
 
 import pytest
 
-from mxhw.arithmetic import bitmod_widths, dialect_widths, signed_bits, supports, weight_type, weight_types
+from mxhw.arithmetic import bitmod_widths, dialect_widths, signed_bits, supports, unit_for, weight_type, weight_types
 from mxhw.errors import InputError
 
 
@@ -58,10 +58,18 @@ def test_impossible_numbers_are_refused():
         ("int8-e8m0", "int6-g128-s8", "bitmod"),
         ("int8-e8m0", "bitmod3", "bitmod"),
         ("int8-e8m0", "bitmod4", "bitmod"),
+        ("int8-e8m0", "bitmod4-clip", "bitmod"),
+        ("int8-e8m0", "bitmod3-clip-g16", "bitmod"),
+        ("int8-e8m0", "bitmod4-g1024", "bitmod"),
         ("dialect4-online", "dialect4", "dialect"),
+        ("dialect4-online", "dialect4-search", "dialect"),
         ("dialect4", "dialect4-b16", None),
         ("int8-e8m0", "dialect4", None),
         ("int8-e8m0", "bitmod4-sf16", None),
+        ("int8-e8m0", "bitmod4-sv8", None),
+        ("int8-e8m0", "bitmod3-sv8-clip", None),
+        ("int8-e8m0", "bitmod3-oneterm", None),
+        ("int8-e8m0", "bitmod3-clip-sf32", None),
         ("int8-e8m0", "int4-g128", None),
         ("int8-e8m0", "int4-g8-s8", None),
         ("int8-e8m0", "int4-asym", None),
@@ -69,6 +77,7 @@ def test_impossible_numbers_are_refused():
         ("int8", "int8", None),
         ("fp32", "bitmod4", None),
         ("mxfp4", "mxfp4", None),
+        ("mxint8", "mxint8-b4x8", None),
     ],
 )
 def test_each_pair_of_formats_has_its_unit_or_none(x_format, w_format, unit):
@@ -82,3 +91,13 @@ def test_weight_types_follow_the_format():
         "fp3",
         "fp4",
     ]
+
+
+@pytest.mark.parametrize("name", ["bitmod3-sv8", "bitmod4-sv8-clip", "bitmod3-oneterm"])
+def test_special_values_that_no_unit_decodes_are_refused(name):
+    with pytest.raises(InputError, match=f"no weight type for {name}; .* with the paper's four special values"):
+        weight_type(name)
+    with pytest.raises(
+        InputError, match=f"no hardware unit multiplies int8-e8m0 inputs by {name} weights; .* four special"
+    ):
+        unit_for("int8-e8m0", name)

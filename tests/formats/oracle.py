@@ -30,6 +30,11 @@ BITMOD = {
     3: [(-4, -2, -1, 0, 1, 2, 4, sv) for sv in (3, -3, 6, -6)],
     4: [(-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12, sv) for sv in (10, -10, 16, -16)],
 }
+BITMOD_EIGHT = {
+    3: BITMOD[3] + [(-4, -2, -1, 0, 1, 2, 4, sv) for sv in (5, -5, 8, -8)],
+    4: BITMOD[4] + [(-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12, sv) for sv in (20, -20, 24, -24)],
+}
+BITMOD_ONE_TERM = [(-8, -4, -2, 0, 2, 4, 8, sv) for sv in (16, -16, 1, -1)]
 
 
 def floor_log2(x: float) -> int:
@@ -64,33 +69,67 @@ def signed(value: float, like: float) -> float:
     return copysign(value, like) if value == 0 else value
 
 
-def mx_exponent(block: list[float], emax: int) -> int:
-    peak = max(abs(x) for x in block)
-    return -127 if peak == 0 else max(-127, min(127, floor_log2(peak) - emax))
+def power(exponent: int) -> Fraction:
+    return Fraction(2) ** exponent
 
 
-def mx_float(block: list[float], name: str, fault: str = "") -> list[float]:
-    emax, mantissa, emin, largest = ELEMENTS[name]
-    scale = Fraction(2) ** mx_exponent(block, emax)
+def mx_candidates(block: list[float], emax: int, mantissa: int, largest: Fraction, rule: str) -> list[int]:
+    """Exponents of the scale in the order of preference: one, except for the rule "mse"."""
+    peak = max(abs(Fraction(x)) for x in block)
+    if peak == 0:
+        return [-127]
+    floor = floor_log2_fraction(peak)
+    if rule == "mse":
+        found = [floor - emax - 1, floor - emax, floor - emax + 1]
+    elif rule == "rceil":
+        found = [next(e for e in range(floor - emax - 2, 200) if peak <= power(e) * largest)]
+    elif rule == "ceil":
+        found = [next(e for e in range(floor, 200) if peak <= power(e)) - emax]
+    elif rule == "even":
+        found = [floor_log2_fraction(round(peak / power(floor - mantissa)) * power(floor - mantissa)) - emax]
+    else:
+        found = [floor - emax]
+    return [max(-127, min(127, exponent)) for exponent in found]
+
+
+def mx_float_at(block: list[float], exponent: int, name: str, fault: str = "") -> list[float]:
+    _, mantissa, emin, largest = ELEMENTS[name]
     values = []
     for x in block:
-        element = Fraction(x) / scale
-        exponent = emin if element == 0 else max(emin, floor_log2_fraction(element))
-        unit = Fraction(2) ** (exponent - mantissa)
+        element = Fraction(x) / power(exponent)
+        lowest = emin if element == 0 else max(emin, floor_log2_fraction(element))
+        unit = power(lowest - mantissa)
         rounded = max(-Fraction(largest), min(Fraction(largest), nearest(element / unit, fault) * unit))
-        values.append(signed(float(rounded * scale), x))
+        values.append(signed(float32(rounded * power(exponent)), x))
     return values
 
 
-def mx_int(block: list[float], width: int, fault: str = "") -> list[float]:
-    unit = Fraction(2) ** (mx_exponent(block, 0) - (width - 2))
+def mx_int_at(block: list[float], exponent: int, width: int, fault: str = "") -> list[float]:
+    unit = power(exponent - (width - 2))
     largest = 2 ** (width - 1) - 1
     return [float(max(-largest, min(largest, nearest(Fraction(x) / unit, fault))) * unit) for x in block]
 
 
+def mx(block: list[float], name: str, rule: str = "floor", fault: str = "") -> tuple[list[float], int]:
+    """Values of one block and the exponent of its scale (fault "last": the last of equal errors)."""
+    width = int(name[5:]) if name.startswith("mxint") else 0
+    emax, mantissa, _, largest = ELEMENTS.get(name, (0, width - 2, 0, 0.0))
+    top = Fraction(2 ** (width - 1) - 1) / 2 ** (width - 2) if width else Fraction(largest)
+    best, least = None, inf
+    for exponent in mx_candidates(block, emax, mantissa, top, rule):
+        values = mx_int_at(block, exponent, width, fault) if width else mx_float_at(block, exponent, name, fault)
+        total = 0.0
+        for x, value in zip(block, values, strict=True):
+            total += (value - x) ** 2
+        if best is None or total < least or (fault == "last" and total == least):
+            best, least = (values, exponent), total
+    assert best is not None
+    return best
+
+
 def int_shift(row: list[float], width: int, fault: str = "") -> list[float]:
     """intB-e8m0."""
-    unit = Fraction(2) ** mx_exponent(row, width - 2)
+    unit = power(mx_candidates(row, width - 2, 0, Fraction(1), "floor")[0])
     largest = 2 ** (width - 1) - 1
     return [float(max(-largest, min(largest, nearest(Fraction(x) / unit, fault))) * unit) for x in row]
 
@@ -117,25 +156,26 @@ def dialect_index(y: float, row: tuple[int, ...], fault: str = "") -> int:
     return best
 
 
-def dialect(block: list[float], online: bool, fault: str = "") -> tuple[list[float], int, int]:
-    """Values, dialect and stored exponent."""
+def dialect(block: list[float], rule: str, fault: str = "") -> tuple[list[float], int, int]:
+    """Values, dialect and stored exponent by the rule "weights", "search" or "online"."""
     peak = max(abs(x) for x in block)
-    stored = 0 if peak == 0 else max(0, min(31, floor_log2(peak) - 2 + 15))
-    scale = 2.0 ** (stored - 15)
-    candidates = []
-    for d, row in enumerate(DIALECTS):
-        values = [copysign(row[dialect_index(abs(x) / scale, row, fault)] / 2 * scale, x) for x in block]
-        candidates.append((values, d, stored))
-    if online:
-        return candidates[online_dialect([abs(x) / scale for x in block], fault)]
-    best, least = 0, inf
-    for values, d, _ in candidates:
+    found = []
+    for offset in (0, -1, 1) if rule == "search" else (0,):
+        stored = 0 if peak == 0 else max(0, min(31, floor_log2(peak) - 2 + 15 + offset))
+        scale = 2.0 ** (stored - 15)
+        for d, row in enumerate(DIALECTS):
+            values = [copysign(row[dialect_index(abs(x) / scale, row, fault)] / 2 * scale, x) for x in block]
+            found.append((values, d, stored))
+    if rule == "online":
+        return found[online_dialect([abs(x) / scale for x in block], fault)]
+    best, least = found[0], inf
+    for candidate in found:
         total = 0.0
-        for x, value in zip(block, values, strict=True):
+        for x, value in zip(block, candidate[0], strict=True):
             total += (x - value) ** 2
         if total < least or (fault == "last" and total == least):
-            best, least = d, total
-    return candidates[best]
+            best, least = candidate, total
+    return best
 
 
 def online_dialect(scaled: list[float], fault: str) -> int:
@@ -151,25 +191,30 @@ def online_dialect(scaled: list[float], fault: str) -> int:
     return odd if balance < 0 or (fault == "last" and balance == 0) else even
 
 
-def bitmod(group: list[float], width: int, fault: str = "") -> tuple[list[int], int, float]:
+def bitmod(
+    group: list[float], grids: list[tuple[int, ...]], clip: bool = False, fault: str = ""
+) -> tuple[list[int], int, float]:
     """Grid values, selector and unquantized scale of one group."""
     peak = Fraction(max(abs(x) for x in group))
     best, least = None, inf
-    for selector, grid in enumerate(BITMOD[width]):
-        scale = float32(peak / max(abs(g) for g in grid))
-        ordered = sorted(grid)
-        codes = []
-        for x in group:
-            quotient = float32(Fraction(x) / Fraction(scale)) if scale else x
-            code = ordered[0]
-            for low, high in pairwise(ordered):
-                if 2 * quotient > low + high or (fault == "ties" and 2 * quotient == low + high):
-                    code = high
-            codes.append(code)
-        total = 0.0
-        for x, code in zip(group, codes, strict=True):
-            total += (float32(code * Fraction(scale)) - x) ** 2
-        if total < least or (fault == "last" and total == least):
-            best, least = (codes, selector, scale), total
+    for percent in range(1000, 575, -25) if clip else [1000]:
+        factor = float(np.float32(percent / 1000))
+        for selector, grid in enumerate(grids):
+            unclipped = float32(peak / max(abs(g) for g in grid))
+            scale = float32(Fraction(unclipped) * Fraction(factor))
+            ordered = sorted(grid)
+            codes = []
+            for x in group:
+                quotient = float32(Fraction(x) / Fraction(scale)) if scale else x
+                code = ordered[0]
+                for low, high in pairwise(ordered):
+                    if 2 * quotient > low + high or (fault == "ties" and 2 * quotient == low + high):
+                        code = high
+                codes.append(code)
+            total = 0.0
+            for x, code in zip(group, codes, strict=True):
+                total += (float32(code * Fraction(scale)) - x) ** 2
+            if total < least or (fault == "last" and total == least):
+                best, least = (codes, selector, scale), total
     assert best is not None
     return best

@@ -9,16 +9,17 @@ from mxhw.formats import DIALECT_RANGES, DIALECT_TABLE, DialectFormat, parse_for
 from tests.formats import oracle
 from tests.formats.draws import differences, hard_rows
 
-NAMES = [f"dialect4{rule}{block}" for rule in ("", "-online") for block in ("", "-b16", "-b64")]
+NAMES = [f"dialect4{rule}{block}" for rule in ("", "-online", "-search") for block in ("", "-b16", "-b64")]
 
 
 def exact(fmt: DialectFormat, x: torch.Tensor, fault: str = "") -> tuple[torch.Tensor, list[int], list[int]]:
     """The oracle's values, dialects and stored exponents of rows whose last block may be short."""
+    rule = "online" if fmt.online else "search" if fmt.search else "weights"
     values, dialects, exponents = [], [], []
     for row in x.tolist():
         for at in range(0, len(row), fmt.block):
             padded = row[at : at + fmt.block] + [0.0] * max(0, at + fmt.block - len(row))
-            block, dialect, exponent = oracle.dialect(padded, fmt.online, fault)
+            block, dialect, exponent = oracle.dialect(padded, rule, fault)
             values += block[: len(row) - at]
             dialects.append(dialect)
             exponents.append(exponent)
@@ -73,7 +74,7 @@ def test_equals_exact_arithmetic(name):
     assert encoded.metadata["exponent"].flatten().tolist() == exponents
 
 
-@pytest.mark.parametrize("name", ["dialect4", "dialect4-online"])
+@pytest.mark.parametrize("name", ["dialect4", "dialect4-online", "dialect4-search"])
 @pytest.mark.parametrize("fault", ["ties", "last"])
 def test_the_exact_oracle_notices_other_tie_rules(name, fault):
     fmt = parse_format(name)
@@ -84,29 +85,85 @@ def test_the_exact_oracle_notices_other_tie_rules(name, fault):
     assert not same_choice or differences(fmt.fake_quantize(x), values) > 0
 
 
-def test_near_ties_between_dialects_are_decided_like_the_exact_sums():
+@pytest.mark.parametrize("name", ["dialect4", "dialect4-search"])
+def test_near_ties_between_dialects_are_decided_like_the_exact_sums(name):
     """Blocks whose two best dialects differ by one unit in the last place of one element: no estimate can tell."""
     generator = torch.Generator().manual_seed(3)
-    block = torch.randint(-32, 32, (400, 32), generator=generator) / 8
+    block = torch.randint(-32, 32, (200, 32), generator=generator) / 8
     block[:, 0] = 7.0
     for nudged in (block, torch.nextafter(block, torch.tensor(9.0)), torch.nextafter(block, torch.tensor(-9.0))):
-        _, dialects, _ = exact(parse_format("dialect4"), nudged)
-        assert parse_format("dialect4").encode(nudged).metadata["dialect"].flatten().tolist() == dialects
+        _, dialects, exponents = exact(parse_format(name), nudged)
+        encoded = parse_format(name).encode(nudged)
+        assert encoded.metadata["dialect"].flatten().tolist() == dialects
+        assert encoded.metadata["exponent"].flatten().tolist() == exponents
 
 
-def test_the_estimate_never_overrules_the_exact_sums(monkeypatch):
+@pytest.mark.parametrize("name", ["dialect4", "dialect4-search", "dialect4-search-b16"])
+def test_the_estimate_never_overrules_the_exact_sums(name, monkeypatch):
     x = torch.cat([torch.randn(3000, 64), torch.randint(-32, 32, (1000, 64)) / 8, hard_rows(64, seed=12)])
-    quick = parse_format("dialect4").encode(x).metadata["dialect"]
+    quick = parse_format(name).encode(x).metadata
     monkeypatch.setattr("mxhw.formats.dialect._ESTIMATE_MARGIN", 1e9)
-    assert torch.equal(parse_format("dialect4").encode(x).metadata["dialect"], quick)
+    slow = parse_format(name).encode(x).metadata
+    assert all(torch.equal(slow[key], quick[key]) for key in quick)
     monkeypatch.setattr("mxhw.formats.dialect.first_minimum", lambda possible, errors: possible.argmin(-1))
-    assert not torch.equal(parse_format("dialect4").encode(x).metadata["dialect"], quick)
+    assert not torch.equal(parse_format(name).encode(x).metadata["dialect"], quick["dialect"])
 
 
-def test_the_weight_rule_is_idempotent():
-    fmt = parse_format("dialect4")
-    once = fmt.fake_quantize(hard_rows(64, seed=4))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_rule_is_idempotent(name):
+    fmt = parse_format(name)
+    once = fmt.fake_quantize(torch.cat([hard_rows(64, seed=4), torch.randn(300, 64)]))
     assert differences(fmt.fake_quantize(once), once) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("power", [-6, -1, 3, 9])
+def test_scaling_by_a_power_of_two_commutes_within_the_stored_exponents(name, power):
+    x, fmt = torch.randn(64, 64), parse_format(name)
+    assert differences(fmt.fake_quantize(x * 2.0**power), fmt.fake_quantize(x) * 2.0**power) == 0
+    assert differences(fmt.fake_quantize(x * 1.5), fmt.fake_quantize(x) * 1.5) > 0
+    assert differences(fmt.fake_quantize(x * 2.0**-30), fmt.fake_quantize(x) * 2.0**-30) > 0
+
+
+def errors(name: str, x: torch.Tensor) -> torch.Tensor:
+    """Squared error of each block, summed as the formats sum it."""
+    squares = (parse_format(name).fake_quantize(x).double() - x.double()).square()
+    return squares.view(-1, parse_format(name).block).cumsum(-1)[:, -1]
+
+
+def test_the_weight_rule_is_never_worse_than_any_one_dialect_at_its_exponent():
+    x = torch.cat([torch.randn(200, 32), torch.randn(200, 32) ** 3])
+    fmt = parse_format("dialect4")
+    encoded = fmt.encode(x)
+    least = errors("dialect4", x)
+    for dialect, row in enumerate(DIALECT_TABLE):
+        levels = torch.tensor(row).float() / 2 * encoded.scales.unsqueeze(-1)
+        distance = (x.abs().unsqueeze(-1) - levels).double().square().amin(-1)
+        single = distance.sum(-1)
+        assert bool((least <= single * (1 + 1e-9)).all())
+        chosen = encoded.metadata["dialect"][:, 0] == dialect
+        assert torch.allclose(least[chosen], single[chosen], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("block", ["", "-b16", "-b64"])
+def test_the_search_is_never_worse_in_any_block_and_changes_only_what_it_improves(block):
+    x = torch.cat([torch.randn(400, 64), torch.randn(200, 64) ** 3, hard_rows(64, seed=8)])
+    better, plain = errors(f"dialect4-search{block}", x), errors(f"dialect4{block}", x)
+    assert bool((better <= plain).all())
+    assert bool((better < plain).any())
+    search, weights = (parse_format(f"dialect4{rule}{block}").encode(x) for rule in ("-search", ""))
+    same = (better == plain).view(weights.scales.shape)
+    assert 0 < int(same.sum()) < same.numel()
+    for key in ("dialect", "exponent"):
+        assert torch.equal(search.metadata[key][same], weights.metadata[key][same])
+
+
+@pytest.mark.parametrize(("draw", "gain"), [("normal", 0.056), ("t3", 0.048)])
+def test_the_gain_of_the_search_is_the_measured_one(draw, gain):
+    generator = np.random.default_rng(123)
+    x = generator.standard_normal((1500, 32)) if draw == "normal" else generator.standard_t(3, (1500, 32))
+    x = torch.from_numpy(x.astype(np.float16).astype(np.float32))
+    assert float(1 - errors("dialect4-search", x).sum() / errors("dialect4", x).sum()) == pytest.approx(gain, abs=0.005)
 
 
 def test_the_weight_rule_is_never_worse_than_the_online_rule():
@@ -141,3 +198,10 @@ def test_values_beyond_the_exponent_saturate():
 def test_other_block_sizes_are_refused(block):
     with pytest.raises(InputError, match=f"16, 32 or 64 elements, not {block}"):
         parse_format(f"dialect4-b{block}")
+
+
+def test_the_search_is_not_for_the_online_rule():
+    with pytest.raises(InputError, match="online and search exclude each other"):
+        DialectFormat(32, online=True, search=True)
+    with pytest.raises(InputError, match="unknown format 'dialect4-online-search'"):
+        parse_format("dialect4-online-search")

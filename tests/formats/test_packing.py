@@ -1,5 +1,6 @@
 """Packed bytes and memory words: round trips, the ledger's length, the place of every bit."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from mxhw.errors import InputError
-from mxhw.formats import pack, pack_words, parse_format, unpack
+from mxhw.formats import pack, pack_words, packed_layout, parse_format, unpack
 from tests.formats.draws import differences
 from tests.formats.test_base import NAMES
 
@@ -16,6 +17,8 @@ from tests.formats.test_base import NAMES
 @pytest.mark.parametrize(("shape", "axis"), [((5, 70), -1), ((33, 3, 2), 0), ((9,), 0)])
 def test_packing_loses_nothing_and_is_as_long_as_the_ledger_says(name, shape, axis):
     fmt = parse_format(name)
+    if fmt.tile_rows > 1 and axis < len(shape) - 2:
+        shape, axis = (3, 33, 2), 1  # two-dimensional blocks lie in the last two dimensions
     encoded = fmt.encode(torch.randn(shape), axis)
     data = pack(fmt, encoded)
     back = unpack(fmt, data, shape, axis)
@@ -27,8 +30,12 @@ def test_packing_loses_nothing_and_is_as_long_as_the_ledger_says(name, shape, ax
         assert back.metadata[key].dtype == value.dtype
         assert torch.equal(back.metadata[key], value)
     assert differences(fmt.decode(back), fmt.decode(encoded)) == 0
-    # Each field is padded to a whole byte: less than 8 bits more per field than the ledger has.
-    assert 0 <= 8 * len(data) - fmt.bits(shape, axis) < 8 * len(fmt.fields)
+    # Each field is padded to a whole byte, and says by how much.
+    fields = packed_layout(fmt, shape, axis)
+    assert [field.name for field in fields] == [field.name for field in fmt.fields]
+    assert all(0 <= field.padding < 8 for field in fields)
+    assert 8 * len(data) - sum(field.padding for field in fields) == fmt.bits(shape, axis)
+    assert [field.offset for field in fields[1:]] == [field.offset + field.size for field in fields[:-1]]
 
 
 def test_a_flipped_bit_changes_what_is_unpacked():
@@ -42,6 +49,32 @@ def test_a_flipped_bit_changes_what_is_unpacked():
 def test_data_of_another_length_is_refused():
     with pytest.raises(InputError, match=r"mxfp4: \(2, 32\) takes 34 bytes, not 33"):
         unpack(parse_format("mxfp4"), b"\0" * 33, (2, 32))
+
+
+@pytest.mark.parametrize("name", ["mxfp4", "mxint4-b4x8", "int8-e8m0"])
+def test_a_scale_that_is_nan_is_refused(name):
+    fmt = parse_format(name)
+    data = bytearray(pack(fmt, fmt.encode(torch.randn(2, 32))))
+    data[-1] = 255
+    with pytest.raises(InputError, match="a scale of 255 in E8M0 means a block of NaN"):
+        unpack(fmt, bytes(data), (2, 32))
+
+
+def test_codes_of_another_format_or_version_are_refused():
+    fmt, x = parse_format("mxfp4"), torch.randn(2, 32)
+    other = parse_format("mxfp6-e2m3").encode(x)
+    old = dataclasses.replace(fmt.encode(x), version=0)
+    for read in (fmt.decode, fmt.stored, lambda encoded: pack(fmt, encoded)):
+        with pytest.raises(InputError, match=r"mxfp4: cannot read codes of mxfp6-e2m3"):
+            read(other)
+        with pytest.raises(InputError, match=r"mxfp4: the codes are of version 0, not 1; encode the tensor again"):
+            read(old)
+
+
+def test_an_axis_that_does_not_exist_and_an_empty_shape_are_named():
+    for shape, axis in (((2, 32), 2), ((), -1), ((0, 32), -1)):
+        with pytest.raises(InputError, match="mxfp4: nothing to pack along axis"):
+            unpack(parse_format("mxfp4"), b"", shape, axis)
 
 
 def test_fields_are_little_endian_bit_streams_one_after_the_other():

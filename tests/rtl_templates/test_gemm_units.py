@@ -7,7 +7,17 @@ from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape
 from tests.rtl_templates.bench import bitmod_case, dialect_case, run
 
 SMALL = GemmShape(rows=2, columns=2, n=3, k=200)
-BITMOD = [("fp4", 128), ("fp3", 128), ("int8", None), ("int6", 128), ("int4", 64), ("int5", None), ("int3", None)]
+BITMOD = [
+    ("fp4", 128),
+    ("fp3", 128),
+    ("fp4", 32),
+    ("fp3", 16),
+    ("int8", None),
+    ("int6", 128),
+    ("int4", 64),
+    ("int5", None),
+    ("int3", None),
+]
 
 
 @pytest.mark.parametrize(("weight_type", "group"), BITMOD)
