@@ -12,7 +12,7 @@ import typer
 
 import mxhw
 
-__all__ = ["AssignmentOption", "JsonOption", "ModelArgument", "OutOption", "app", "load_commands"]
+__all__ = ["AssignmentOption", "ExtensionOption", "JsonOption", "ModelArgument", "OutOption", "app", "load_commands"]
 
 COMMANDS = (
     "codesign",
@@ -51,6 +51,27 @@ AssignmentOption = Annotated[
         "--assignment",
         metavar="FILE",
         help="An assignment.json; default: bitmod4 weights, int8-e8m0 inputs and attention.",
+    ),
+]
+
+
+def _load(files: list[Path] | None) -> list[Path] | None:
+    """Run the files when the option is read: what a command does with names then knows their formats."""
+    if files:
+        from mxhw.formats import load_extensions
+
+        load_extensions(files)
+    return files
+
+
+ExtensionOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--extension",
+        metavar="FILE",
+        callback=_load,
+        help="A Python file that registers number formats of your own; it is run, and only files named so are. May be "
+        "repeated.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")]

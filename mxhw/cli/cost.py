@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mxhw.cli.app import AssignmentOption, JsonOption, ModelArgument, app
+from mxhw.cli.app import AssignmentOption, ExtensionOption, JsonOption, ModelArgument, app
 from mxhw.cli.console import Output
 
 __all__ = ["cost"]
@@ -22,6 +22,7 @@ def cost(
         typer.Option(min=1, help="Tokens of the prefill; default: 512, or the model's context."),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the arrays, where the assignment gives none.")] = 8,
+    extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Count cycles, area and energy of every GEMM of a design.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mxhw.cli.app import AssignmentOption, JsonOption, ModelArgument, OutOption, app
+from mxhw.cli.app import AssignmentOption, ExtensionOption, JsonOption, ModelArgument, OutOption, app
 from mxhw.cli.console import Output
 
 __all__ = ["emit"]
@@ -25,6 +25,7 @@ def emit(
     text: Annotated[
         str, typer.Option(metavar="TEXT", help="A text file, a .npy file of token ids, or a text of the model.")
     ] = "heldout",
+    extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write the RTL of a design's linear layers, each with weights, real stimulus, expected outputs and a bench.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mxhw.cli.app import AssignmentOption, JsonOption, ModelArgument, app
+from mxhw.cli.app import AssignmentOption, ExtensionOption, JsonOption, ModelArgument, app
 from mxhw.cli.console import Output
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def evaluate(
     platform: Annotated[
         str, typer.Option(help="What cycles, area and energy are counted on; nodes without an array get 4×8.")
     ] = "asap7",
+    extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Score a design: perplexity, KL and top-1 agreement with the float model, true bits; cycles, area, energy.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mxhw.cli.app import JsonOption, app
+from mxhw.cli.app import ExtensionOption, JsonOption, app
 from mxhw.cli.console import Output
 
 __all__ = ["formats"]
@@ -14,7 +14,10 @@ __all__ = ["formats"]
 EXAMPLES = (
     "int8", "int8-e8m0", "int6-g128-s8", "int4-g128", "int4-g128-asym", "mxfp4", "mxfp6-e2m3", "mxfp6-e3m2",
     "mxfp8-e4m3", "mxfp8-e5m2", "mxint8", "mxint4", "bitmod3", "bitmod4", "bitmod4-sf16",
-    "dialect4", "dialect4-b16", "dialect4-b64", "dialect4-online", "fp16", "bf16", "fp32",
+    "mxfp4-rceil", "mxfp4-b16", "mxint4-b4x8", "bitmod3-sv8", "bitmod4-clip", "bitmod4-g64", "bitmod3-oneterm-clip",
+    "dialect4-search",
+    "dialect4", "dialect4-b16", "dialect4-b64", "dialect4-online", "nvfp4", "nvfp4-46",
+    "razer", "razer-online", "nf4-g64", "nf4-g64-s8", "fp16", "bf16", "fp32",
 )  # fmt: skip
 SHAPE = (1024, 4096)
 
@@ -24,11 +27,13 @@ def formats(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these, for instance `int4-g64`.")
     ] = None,
+    extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
     """List number formats with the true bits an element that they cost.
 
-    Example: `mxhw formats`, or `mxhw formats bitmod4 int4-g64-asym dialect4-b16`.
+    Example: `mxhw formats`, or `mxhw formats bitmod4 int4-g64-asym dialect4-b16`, or, with a format of your own,
+    `mxhw formats --extension examples/own_format.py lns4`.
     """
     from mxhw.formats import known_formats
 

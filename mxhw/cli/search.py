@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mxhw.cli.app import JsonOption, OutOption, app
+from mxhw.cli.app import ExtensionOption, JsonOption, OutOption, app
 from mxhw.cli.console import Output
 
 __all__ = ["search"]
@@ -18,6 +18,7 @@ def search(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file such as examples/demo.toml.")],
     out: OutOption = Path("build/search"),
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all; default: the config's.")] = None,
+    extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
     """Search formats per layer and array shapes; writes study.db, assignment.json and config.toml.
@@ -25,13 +26,16 @@ def search(
     Stopped by Ctrl-C or killed, the same command goes on; with more trials it continues the study. Open the study with
     `optuna-dashboard sqlite:///DIR/study.db`.
 
+    Formats without a hardware unit are searched in family `emulated` with objective `bits`. `extensions` in CONFIG
+    names Python files that register formats of your own; they are run.
+
     Example: `mxhw search examples/demo.toml --out build/search --trials 60`
     """
     from mxhw.flow import load_config, prepare, run_search, write_config
     from mxhw.passes.transform import WeightCache
 
     output = Output(as_json=json)
-    settings = load_config(config)
+    settings = load_config(config, extension or ())
     if trials is not None:
         settings = settings.model_copy(update={"search": settings.search.model_copy(update={"trials": trials})})
     prepared = prepare(settings, output.progress, simulate=False)
@@ -46,7 +50,7 @@ def search(
                 f"{record.perplexity:.4f}",
                 f"{record.outcome['ledger']['bits_per_weight']:.3f}",
                 f"{record.outcome['ledger']['bits_per_input']:.3f}",
-                f"{record.values[1]:,.0f}",
+                f"{record.values[1]:,.0f}" if record.values[1] >= 1000 else f"{record.values[1]:.4g}",
                 "chosen" if record.number == found.choice.record.number else "",
             ]
             for record in found.front

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 import mxhw
+from mxhw.errors import InputError
 from mxhw.flow.config import Config, write_config
 from mxhw.flow.prepare import Prepared, prepare
 from mxhw.flow.rows import assignment_file, design, family, point, quality_row
@@ -33,6 +34,7 @@ from mxhw.passes.analysis import (
 )
 from mxhw.passes.emit import EmitLayers, EmitLayersConfig, emittable
 from mxhw.passes.search import (
+    EMULATED,
     Choice,
     Problem,
     SearchConfig,
@@ -129,6 +131,11 @@ class Codesign:
 
     def run(self) -> Results:
         """Return the results, after writing them."""
+        if EMULATED in self.config.search.families:
+            raise InputError(
+                f"[search] families: {EMULATED!r} has no hardware unit, so there is no RTL to emit and simulate; "
+                "search it with `mxhw search`"
+            )
         with self._stage("capture"):
             prepared = prepare(self.config, self.progress)
         with self._stage("search"):

@@ -7,6 +7,7 @@ effective configuration (every default filled in) is written beside the results 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,6 +64,9 @@ class SearchConfig(_Section):
     dialect_inputs: str = _SPACE.dialect_inputs
     bitmod_attention: tuple[str, ...] = Field(_SPACE.bitmod_attention, min_length=1)
     dialect_attention: tuple[str, ...] = Field(_SPACE.dialect_attention, min_length=1)
+    emulated_weights: tuple[str, ...] = Field(_SPACE.emulated_weights, min_length=1)
+    emulated_inputs: str = _SPACE.emulated_inputs
+    emulated_attention: tuple[str, ...] = Field(_SPACE.emulated_attention, min_length=1)
     rows: tuple[int, ...] = Field(_SPACE.rows, min_length=1, description="tokens in parallel, per array")
     shares: tuple[float, ...] = Field(
         _SPACE.shares, min_length=1, description="shares of the budget that a design may use"
@@ -92,14 +96,17 @@ class Config(_Section):
 
     model: str = "demo"
     seed: int = Field(0, ge=0)
+    extensions: tuple[str, ...] = Field(
+        (), description="Python files that register number formats of your own; they are run"
+    )
     data: DataConfig = DataConfig()
     platform: PlatformConfig = PlatformConfig()
     search: SearchConfig = SearchConfig()
     emit: EmitConfig = EmitConfig()
 
 
-def load_config(path: Path) -> Config:
-    """Read and check a TOML file.
+def load_config(path: Path, extensions: Iterable[Path] = ()) -> Config:
+    """Read and check a TOML file; `extensions` are added to those that it names.
 
     Raises
     ------
@@ -118,7 +125,9 @@ def load_config(path: Path) -> Config:
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"config {str(path)!r}: {_explain(error, raw)}") from None
-    return _resolved(config, path.parent)
+    config = _resolved(config, path.parent)
+    named = [*config.extensions, *(str(file.resolve()) for file in extensions)]
+    return config.model_copy(update={"extensions": tuple(dict.fromkeys(named))})
 
 
 def write_config(config: Config, path: Path) -> None:
@@ -127,7 +136,7 @@ def write_config(config: Config, path: Path) -> None:
 
 
 def _resolved(config: Config, folder: Path) -> Config:
-    """Make relative paths of files that exist beside the config absolute."""
+    """Make relative paths of extensions, and of files that exist beside the config, absolute."""
 
     def absolute(value: str) -> str:
         return str((folder / value).resolve()) if (folder / value).exists() else value
@@ -136,7 +145,9 @@ def _resolved(config: Config, folder: Path) -> Config:
         update={name: absolute(getattr(config.data, name)) for name in ("calibration", "search", "test")}
     )
     platform = config.platform.model_copy(update={"name": absolute(config.platform.name)})
-    return config.model_copy(update={"model": absolute(config.model), "data": data, "platform": platform})
+    extensions = tuple(str((folder / file).resolve()) for file in config.extensions)
+    changes = {"model": absolute(config.model), "extensions": extensions, "data": data, "platform": platform}
+    return config.model_copy(update=changes)
 
 
 def _explain(error: ValidationError, raw: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mxhw.errors import InputError, MissingToolError
 from mxhw.flow.config import Config
+from mxhw.formats import load_extensions
 from mxhw.hardware import Platform, load_platform
 from mxhw.ir import Graph
 from mxhw.models import LoadedModel, capture, load_model, read_ids, windows
@@ -65,6 +66,7 @@ def prepare(config: Config, progress: Progress, *, simulate: bool = True) -> Pre
     """
     if simulate:
         require_tools()
+    load_extensions(config.extensions)
     with _section("platform"):
         platform = load_platform(config.platform.name)
         if config.platform.budget:

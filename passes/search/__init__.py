@@ -7,10 +7,11 @@ from mxhw.passes.search.record import TrialRecord
 from mxhw.passes.search.samplers import SAMPLERS, SamplerName
 from mxhw.passes.search.search import Search, SearchConfig, SearchResult, check_feasible, search
 from mxhw.passes.search.seeds import seed_designs
-from mxhw.passes.search.space import Design, Family, SearchSpace, SpaceConfig
+from mxhw.passes.search.space import EMULATED, Design, Family, SearchSpace, SpaceConfig
 from mxhw.passes.search.study import check_study_file
 
 __all__ = [
+    "EMULATED",
     "OBJECTIVES",
     "SAMPLERS",
     "Choice",

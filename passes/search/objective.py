@@ -24,10 +24,10 @@ OBJECTIVES: tuple[str, ...] = get_args(HardwareObjective)
 
 @dataclass(frozen=True)
 class Planned:
-    """A design with its arrays, and what it costs."""
+    """A design with its arrays, and what it costs; None without hardware."""
 
     assignment: Assignment
-    hardware: HardwareReport
+    hardware: HardwareReport | None
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Outcome:
 
     assignment: Assignment
     quality: Quality
-    hardware: HardwareReport
+    hardware: HardwareReport | None
     ledger: Ledger
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object: assignment, quality, hardware totals, ledger."""
+        """Return a JSON object: assignment, quality, hardware totals (null without hardware), ledger."""
         return {
             "assignment": self.assignment.to_json(),
             "quality": self.quality.to_json(),
-            "hardware": self.hardware.totals(),
+            "hardware": None if self.hardware is None else self.hardware.totals(),
             "ledger": self.ledger.to_json(),
         }
 
@@ -97,13 +97,21 @@ class Problem:
         Raises
         ------
         InputError
-            If the platform is too small for it.
+            If the platform is too small for it, or it has no hardware and the objective is of hardware.
         """
+        model, formats = self.graph.signature.model, dict(design.formats)
+        if design.rows is None or design.share is None:
+            if self.objective != "bits":
+                raise InputError(
+                    f"family {design.family!r} has no hardware unit, so objective {self.objective!r} cannot be "
+                    "computed for it; use objective 'bits'"
+                )
+            return Planned(Assignment(model, formats, {}, {"family": design.family}), None)
         nodes = self.units.nodes(design.formats)
         plan = plan_arrays(nodes.names, nodes.batch, self.platform, design.rows, share=design.share)
         report = hardware_report(plan, nodes, self.platform, self.sequence, self.units.total_macs())
         notes = {"family": design.family, "rows": design.rows, "share": design.share}
-        return Planned(Assignment(self.graph.signature.model, dict(design.formats), plan.arrays(), notes), report)
+        return Planned(Assignment(model, formats, plan.arrays(), notes), report)
 
     def evaluate(self, planned: Planned) -> Outcome:
         """Return the outcome of a planned design: its quality on the text, and its bits."""

@@ -29,8 +29,8 @@ from mxhw.passes.search.record import (
 )
 from mxhw.passes.search.samplers import SamplerName, make_sampler
 from mxhw.passes.search.seeds import seed_designs
-from mxhw.passes.search.space import SearchSpace
-from mxhw.passes.search.study import fingerprint_of_graph, fingerprint_of_tensor, open_study
+from mxhw.passes.search.space import EMULATED, SearchSpace
+from mxhw.passes.search.study import fingerprint_of_format, fingerprint_of_graph, fingerprint_of_tensor, open_study
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["Search", "SearchConfig", "SearchResult", "check_feasible", "search"]
@@ -223,13 +223,22 @@ def _run_trial(
 
 
 def check_feasible(problem: Problem, space: SearchSpace) -> None:
-    """Do nothing if one of the uniform designs fits the platform; otherwise raise what is wrong with the last one."""
+    """Do nothing if one of the uniform designs fits the platform; otherwise raise what is wrong with the last one.
+
+    Raise, too, if the space has designs without hardware and the objective is of hardware.
+    """
+
+    def plan(family: str, weights: str | None = None) -> None:
+        parameters = space.parameters(family, min(space.config.rows), weights=weights)
+        problem.plan(space.suggest(optuna.trial.FixedTrial(parameters)))
+
+    if EMULATED in space.config.families:
+        plan(EMULATED)
     reasons = []
     for family in space.config.families:
         for weights in space.config.weights(family):
-            parameters = space.parameters(family, min(space.config.rows), weights=weights)
             try:
-                problem.plan(space.suggest(optuna.trial.FixedTrial(parameters)))
+                plan(family, weights)
                 return
             except InputError as error:
                 reasons.append(error)
@@ -256,6 +265,7 @@ def _fingerprint(problem: Problem, space: SearchSpace, config: SearchConfig) -> 
         "quality": problem.quality,
         "sampler": config.sampler,
         "seed": config.seed,
+        **{f"format {name}": fingerprint_of_format(name) for name in space.config.formats()},
     }
 
 

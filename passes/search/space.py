@@ -1,8 +1,9 @@
 """The search space: the family of processing elements, a format per layer, rows of the arrays, share of the budget.
 
-A design is of one family: "bitmod" (integer inputs, bit-serial weights, mixed per layer) or "dialect" (DialectFP4 on
-both sides). Attention operands take a format per layer. Only pairs that a hardware unit computes are in the space, so
-every design that the search returns can be emitted.
+A design is of one family: "bitmod" (integer inputs, bit-serial weights, mixed per layer), "dialect" (DialectFP4 on
+both sides), or "emulated". Attention operands take a format per layer. Of the first two only pairs that a hardware unit
+computes are in the space, so every such design can be emitted. "emulated" takes any formats, a user's own among them;
+its designs have quality and bits, but no hardware, no arrays and no cost of either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ from typing import Any, Literal, Protocol, get_args
 
 from mxhw.arithmetic import supports
 from mxhw.errors import InputError
+from mxhw.formats import parse_format
 from mxhw.ir import Graph, site_key
 
-__all__ = ["Design", "Family", "SearchSpace", "SpaceConfig", "Suggest"]
+__all__ = ["EMULATED", "Design", "Family", "SearchSpace", "SpaceConfig", "Suggest"]
 
-Family = Literal["bitmod", "dialect"]
+Family = Literal["bitmod", "dialect", "emulated"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+EMULATED: Family = "emulated"
 
 
 class Suggest(Protocol):
@@ -33,31 +36,35 @@ class SpaceConfig:
     Attributes
     ----------
     families : tuple of str
-        Of "bitmod" and "dialect".
-    bitmod_weights, dialect_weights : tuple of format names
+        Of "bitmod", "dialect" and "emulated".
+    bitmod_weights, dialect_weights, emulated_weights : tuple of format names
         Choices for every linear layer; the first one is the family's uniform design.
-    bitmod_inputs, dialect_inputs : format name
+    bitmod_inputs, dialect_inputs, emulated_inputs : format name
         Inputs of every linear layer.
-    bitmod_attention, dialect_attention : tuple of format names
+    bitmod_attention, dialect_attention, emulated_attention : tuple of format names
         Choices for the operands of attention, per layer.
     rows : tuple of int
-        Tokens in parallel, for all arrays of a design.
+        Tokens in parallel, for all arrays of a design with hardware.
     shares : tuple of float
-        Shares of the platform's budget that a design may use.
+        Shares of the platform's budget that a design with hardware may use.
     """
 
-    families: tuple[Family, ...] = FAMILIES
+    families: tuple[Family, ...] = ("bitmod", "dialect")
     bitmod_weights: tuple[str, ...] = ("bitmod4", "bitmod3", "int6-g128-s8")
     dialect_weights: tuple[str, ...] = ("dialect4",)
     bitmod_inputs: str = "int8-e8m0"
     dialect_inputs: str = "dialect4-online"
     bitmod_attention: tuple[str, ...] = ("int8-e8m0",)
     dialect_attention: tuple[str, ...] = ("int8-e8m0", "dialect4-online")
+    emulated_weights: tuple[str, ...] = ("mxfp4", "mxfp6-e2m3")
+    emulated_inputs: str = "mxfp8-e4m3"
+    emulated_attention: tuple[str, ...] = ("mxfp8-e4m3",)
     rows: tuple[int, ...] = (4, 8, 16)
     shares: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        for name in ("families", "bitmod_weights", "dialect_weights", "bitmod_attention", "dialect_attention"):
+        choices = [f"{family}_{operand}" for family in FAMILIES for operand in ("weights", "attention")]
+        for name in ("families", *choices):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise InputError(f"{name} must be a list of different names, not {values!r}")
@@ -74,9 +81,11 @@ class SpaceConfig:
         inputs = self.inputs(family)
         pairs = [(inputs, weight) for weight in self.weights(family)] + [(a, a) for a in self.attention(family)]
         for lhs, rhs in pairs:
-            if supports(lhs, rhs) is None:
+            operands = parse_format(lhs), parse_format(rhs)
+            if family != EMULATED and supports(*operands) is None:
                 raise InputError(
-                    f"family {family!r}: no hardware unit multiplies {lhs!r} by {rhs!r}; remove it from the search"
+                    f"family {family!r}: no hardware unit multiplies {lhs!r} by {rhs!r}; remove it from the search, or "
+                    f"search it in family {EMULATED!r} with objective 'bits'"
                 )
 
     def inputs(self, family: str) -> str:
@@ -91,6 +100,11 @@ class SpaceConfig:
         """Return the choices of attention formats."""
         return tuple(getattr(self, f"{family}_attention"))
 
+    def formats(self) -> list[str]:
+        """Return every format that a design may have."""
+        each = [(*self.weights(f), self.inputs(f), *self.attention(f)) for f in self.families]
+        return sorted({name for names in each for name in names})
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON object (tuples as lists)."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -99,11 +113,11 @@ class SpaceConfig:
 
 @dataclass(frozen=True)
 class Design:
-    """One point of the space, before its arrays are sized."""
+    """One point of the space, before its arrays are sized; `rows` and `share` are None in family "emulated"."""
 
     family: str
-    rows: int
-    share: float
+    rows: int | None
+    share: float | None
     formats: Mapping[str, str]
 
 
@@ -145,8 +159,11 @@ class SearchSpace:
         attention = {
             layer: ask(self.attention_key(family, layer), self.config.attention(family)) for layer in self.attention
         }
+        formats = self.formats(family, weights, attention)
+        if family == EMULATED:
+            return Design(family, None, None, formats)
         rows, share = ask("rows", self.config.rows), ask("share", self.config.shares)
-        return Design(family, rows, share, self.formats(family, weights, attention))
+        return Design(family, rows, share, formats)
 
     def formats(self, family: str, weights: Mapping[str, str], attention: Mapping[str, str]) -> dict[str, str]:
         """Return formats by site of formats by linear node and by layer's attention."""
@@ -176,10 +193,13 @@ class SearchSpace:
         by_layer = (
             attention if isinstance(attention, Mapping) else dict.fromkeys(self.attention, attention or operands[0])
         )
-        asked: list[tuple[str, Any, Sequence[Any]]] = [
-            ("family", family, self.config.families),
+        arrays: list[tuple[str, Any, Sequence[Any]]] = [
             ("rows", rows, self.config.rows),
             ("share", share or max(self.config.shares), self.config.shares),
+        ]
+        asked: list[tuple[str, Any, Sequence[Any]]] = [
+            ("family", family, self.config.families),
+            *(arrays if family != EMULATED else []),
             *((self.weight_key(family, node), by_node[node], choices) for node in self.linears),
             *((self.attention_key(family, layer), by_layer[layer], operands) for layer in self.attention),
         ]

@@ -1,8 +1,8 @@
 """The study file: an SQLite database of Optuna that holds every finished trial, checked before it is continued.
 
-A study belongs to one problem. Its fingerprint (model, weights, text, space, platform, objective, sampler) is stored
-with it, and a file of another problem is refused with what differs. Trials that a killed process left running are
-marked as failed; finished ones are kept.
+A study belongs to one problem. Its fingerprint (model, weights, text, space, what its formats do, platform, objective,
+sampler) is stored with it, and a file of another problem is refused with what differs. Trials that a killed process
+left running are marked as failed; finished ones are kept.
 """
 
 import json
@@ -19,12 +19,14 @@ from optuna.trial import TrialState
 from torch import Tensor
 
 from mxhw.errors import InputError
+from mxhw.formats import parse_format
 from mxhw.ir import Graph
 
 __all__ = [
     "FINGERPRINT",
     "STUDY_NAME",
     "check_study_file",
+    "fingerprint_of_format",
     "fingerprint_of_graph",
     "fingerprint_of_tensor",
     "open_study",
@@ -32,6 +34,8 @@ __all__ = [
 
 STUDY_NAME = "mxhw"
 FINGERPRINT = "mxhw_fingerprint"
+_DRAWS = 1 << 13
+_MULTIPLIER = 1103515245  # a linear congruential generator's, modulo 2^31
 _SQLITE_HEADER = b"SQLite format 3\x00"
 
 
@@ -74,6 +78,18 @@ def fingerprint_of_tensor(tensor: Tensor) -> str:
     digest = sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def fingerprint_of_format(name: str) -> str:
+    """Return a short digest of what a format rounds numbers of many magnitudes to, and of the bits that they cost.
+
+    A format of a user's own may change under its name; trials with the old rule are not trials with the new one.
+    """
+    fmt = parse_format(name)
+    draws = (torch.arange(_DRAWS, dtype=torch.int64) * _MULTIPLIER + 1) % (1 << 31)  # no generator's stream to rely on
+    x = ((draws >> 7) - (1 << 23)).float() * torch.exp2(-(draws % 12).float())
+    rounded = fmt.fake_quantize(x.reshape(-1, _DRAWS // 8))
+    return sha256(f"{fingerprint_of_tensor(rounded)} {fmt.bits(rounded.shape)}".encode()).hexdigest()[:16]
 
 
 def fingerprint_of_graph(graph: Graph) -> str:
