@@ -41,8 +41,8 @@ format: $(BIN)/.installed  ## let ruff lay the code out
 
 bench: bench-formats bench-demo  ## every figure that the README states
 
-bench-formats: $(BIN)/.installed  ## speed of the formats against a memory copy
-	$(BIN)/python bench/formats.py
+bench-formats: $(BIN)/.installed  ## speed of the formats against a memory copy; ARGS="--isa avx2 --only 'mx*'"
+	$(BIN)/python bench/formats.py $(ARGS)
 
 bench-demo: $(BIN)/.installed  ## evaluation and co-simulation speed on the shipped model
 	$(BIN)/python bench/demo.py
