@@ -10,7 +10,7 @@ from mxhw.arithmetic.gemm import (
     weight_exponents,
 )
 from mxhw.arithmetic.terms import Term, WeightType, serial_term, terms, weight_type_named, weight_types
-from mxhw.arithmetic.units import SCALE_BITS, Unit, supports, unit_for, weight_group, weight_type
+from mxhw.arithmetic.units import SCALE_BITS, Unit, supports, unit_for, weight_group, weight_type, weight_unit
 from mxhw.arithmetic.widths import BitModWidths, DialectWidths, bitmod_widths, dialect_widths, signed_bits
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "weight_type",
     "weight_type_named",
     "weight_types",
+    "weight_unit",
 ]

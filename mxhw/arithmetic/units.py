@@ -6,7 +6,7 @@ from mxhw.arithmetic.terms import terms
 from mxhw.errors import InputError
 from mxhw.formats import BitModFormat, DialectFormat, Format, IntegerFormat, parse_format
 
-__all__ = ["SCALE_BITS", "Unit", "supports", "unit_for", "weight_group", "weight_type"]
+__all__ = ["SCALE_BITS", "Unit", "supports", "unit_for", "weight_group", "weight_type", "weight_unit"]
 
 Unit = Literal["bitmod", "dialect"]
 
@@ -26,7 +26,15 @@ def supports(x_format: Format | str, w_format: Format | str) -> Unit | None:
     if isinstance(x, DialectFormat) and isinstance(w, DialectFormat):
         return "dialect" if x.block == w.block else None
     is_activation = isinstance(x, IntegerFormat) and x.scale_dtype == "e8m0" and x.group is None
-    return "bitmod" if is_activation and _is_serial_weight(w) else None
+    return weight_unit(w) if is_activation and not isinstance(w, DialectFormat) else None
+
+
+def weight_unit(w_format: Format | str) -> Unit | None:
+    """Return the unit that takes weights of this format, with inputs that fit; None if there is none."""
+    w = _format(w_format)
+    if isinstance(w, DialectFormat):
+        return "dialect"
+    return "bitmod" if _is_serial_weight(w) else None
 
 
 def unit_for(x_format: Format | str, w_format: Format | str) -> Unit:

@@ -17,9 +17,11 @@ EXAMPLES = (
     "mxfp4-rceil", "mxfp4-b16", "mxint4-b4x8", "bitmod3-sv8", "bitmod4-clip", "bitmod4-g64", "bitmod3-oneterm-clip",
     "dialect4-search",
     "dialect4", "dialect4-b16", "dialect4-b64", "dialect4-online", "nvfp4", "nvfp4-46",
-    "razer", "razer-online", "nf4-g64", "nf4-g64-s8", "fp16", "bf16", "fp32",
+    "razer", "razer-online", "nf4-g64", "nf4-g64-s8", "fp8-e4m3", "fp8-e5m2-tensor", "fp16", "bf16", "fp32",
 )  # fmt: skip
 SHAPE = (1024, 4096)
+UNITS = {"bitmod": "bit-serial", "dialect": "DialectFP4", None: "–"}
+KERNELS = {True: "C kernel", False: "torch"}
 
 
 @app.command()
@@ -45,14 +47,15 @@ def formats(
             cells = [[family["names"], family["description"]] for family in families]
             output.table("Number formats", ["names", "what they are"], cells)
         title = f"True bits of a weight of {SHAPE[0]}×{SHAPE[1]}: codes, scales, selectors, everything that is stored"
-        cells = [[row["name"], f"{row['bits']:.4f}", "yes" if row["exact_hardware"] else "no"] for row in rows]
-        output.table(title, ["name", "bits an element", "exact integers for hardware"], cells)
+        cells = [[row["name"], f"{row['bits']:.4f}", UNITS[row["unit"]], KERNELS[row["kernel"]]] for row in rows]
+        output.table(title, ["name", "bits an element", "unit for such weights", "quantized by"], cells)
     output.result({"formats": rows, "families": families})
 
 
 def _row(name: str) -> dict[str, Any]:
+    from mxhw.arithmetic import weight_unit
     from mxhw.formats import parse_format
 
     format_ = parse_format(name)
     bits = format_.bits(SHAPE) / (SHAPE[0] * SHAPE[1])
-    return {"name": name, "bits": bits, "exact_hardware": format_.has_integer_form}
+    return {"name": name, "bits": bits, "unit": weight_unit(format_), "kernel": format_.has_kernel}

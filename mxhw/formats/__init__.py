@@ -18,6 +18,7 @@ from mxhw.formats.dialect import (
     DialectFormat,
 )
 from mxhw.formats.extensions import load_extension, load_extensions
+from mxhw.formats.fp8 import FP8Format
 from mxhw.formats.integer import IntegerFormat
 from mxhw.formats.mx import MXFloatFormat, MXIntFormat
 from mxhw.formats.nf4 import NF4_TABLE, NF4Format
@@ -40,6 +41,7 @@ __all__ = [
     "BitModFormat",
     "DialectFormat",
     "Encoded",
+    "FP8Format",
     "Field",
     "Format",
     "IntegerForm",

@@ -163,21 +163,15 @@ class Format(ABC):
         if x.numel() == 0:
             return out
         layout = self.layout(x.shape, axis)
-        if kernels.serves(x) and self._fake_quantize_by_kernel(x, layout, out):
-            return out
+        if self.has_kernel and kernels.serves(x):
+            return self._fake_quantize_by_kernel(x, layout, out)
         with torch.no_grad():
             return self._fake_quantize_on_torch(x, layout, out)
 
-    def _fake_quantize_by_kernel(self, x: Tensor, layout: BlockLayout, out: Tensor) -> bool:
-        """Whether there was a kernel to fill ``out``."""
+    def _fake_quantize_by_kernel(self, x: Tensor, layout: BlockLayout, out: Tensor) -> Tensor:
         source, target = x.contiguous(), _own_memory(out, x)
-        kernel = self._kernel(source)
-        if kernel is None:
-            return False
-        kernels.run(kernel, source, target, layout.for_kernel)
-        if target is not out:
-            out.copy_(target)
-        return True
+        kernels.run(self._kernel(source), source, target, layout.for_kernel)
+        return out if target is out else out.copy_(target)
 
     def _fake_quantize_on_torch(self, x: Tensor, layout: BlockLayout, out: Tensor) -> Tensor:
         source = layout.split(x)
@@ -189,9 +183,14 @@ class Format(ABC):
             out.copy_(layout.join(target))
         return out
 
-    def _kernel(self, x: Tensor) -> Kernel | None:
-        """The C kernel that rounds contiguous ``x`` as this format does, bit for bit; None: there is none."""
-        return None
+    @property
+    def has_kernel(self) -> bool:
+        """Whether a C kernel rounds as this format does, bit for bit; otherwise :meth:`fake_quantize` runs on torch."""
+        return type(self)._kernel is not Format._kernel
+
+    def _kernel(self, x: Tensor) -> Kernel:
+        """The C kernel for contiguous ``x``, asked for only if :attr:`has_kernel`."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def encode(self, x: Tensor, axis: int = -1) -> Encoded:

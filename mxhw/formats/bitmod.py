@@ -150,9 +150,11 @@ class BitModFormat(Format):
         values = self._look_up(self._tables.value_of_bin, selector, bitmod_bins(blocks, scale))
         return scaled(values, self._stored_scale(scale)[0])
 
-    def _kernel(self, x: Tensor) -> Kernel | None:
-        if self.clip or len(self.codebook.special_values) != _KERNEL_SPECIALS:
-            return None
+    @property
+    def has_kernel(self) -> bool:
+        return not self.clip and len(self.codebook.special_values) == _KERNEL_SPECIALS
+
+    def _kernel(self, x: Tensor) -> Kernel:
         return _kernel(self)
 
     def _decode_blocks(self, parts: Parts) -> Tensor:

@@ -186,8 +186,12 @@ class DialectFormat(Format):
         magnitude = look_up(_tables().value_of_bin, dialect, 16, bins)
         return magnitude.mul_(power_of_two(exponent - DIALECT_EXPONENT_BIAS)).copysign_(blocks)
 
-    def _kernel(self, x: Tensor) -> Kernel | None:
-        return None if self.search else _kernel(self.online)
+    @property
+    def has_kernel(self) -> bool:
+        return not self.search
+
+    def _kernel(self, x: Tensor) -> Kernel:
+        return _kernel(self.online)
 
     def _decode_blocks(self, parts: Parts) -> Tensor:
         magnitude = self._half_units(parts.codes, parts.metadata["dialect"]) * (0.5 * parts.scales).unsqueeze(-1)

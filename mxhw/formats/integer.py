@@ -9,11 +9,9 @@ rounded, ties to even, against the stored scale.
 - ``-s8``: the scale of a group is an unsigned 8-bit multiplier (1 to 255) of one float32 scale per row (VS-Quant).
 """
 
-import ctypes
 import re
 from dataclasses import dataclass
 from functools import cache
-from math import isfinite, nan
 from typing import Literal
 
 import torch
@@ -24,18 +22,10 @@ from mxhw.formats import kernels
 from mxhw.formats.base import Encoded, Field, Format, IntegerForm, Parts
 from mxhw.formats.powers import E8M0_BIAS, e8m0_bytes, exponent_of, power_of_two, round_half_even
 from mxhw.formats.registry import register_format
+from mxhw.formats.scaled_kernel import ScaledKernelParams
 from mxhw.formats.scales import FLOAT_SCALES, scaled, second_level
 
 __all__ = ["IntegerFormat"]
-
-
-class _KernelParams(ctypes.Structure):
-    """`integer_params` of kernels/integer.c."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("scale", "shift", "asymmetric", "is_given")),
-        *((name, ctypes.c_float) for name in ("least", "most", "largest", "low", "span")),
-    )
 
 
 _KERNEL_SCALES = {"e8m0": kernels.POWER_SCALE, "s8": kernels.MULTIPLIER_SCALE}
@@ -150,16 +140,8 @@ class IntegerFormat(Format):
         return scaled(levels, scale)
 
     def _kernel(self, x: Tensor) -> kernels.Kernel:
-        if not self.per_tensor:
-            return _kernel(self)
-        low, high = kernels.extremes(x)
         params = _kernel_params(self)
-        params.is_given, params.low, params.span = True, low, max(-low, high)
-        if self.asymmetric:
-            params.span = min(float(torch.tensor(high) - torch.tensor(low)), _FLOAT_MAX)
-        if not (isfinite(low) and isfinite(high)):
-            params.span = nan
-        return kernels.Kernel("mxhw_integer", params, elementwise=True)
+        return params.for_tensor(x) if self.per_tensor else params.for_blocks(self.group)
 
     def _decode_blocks(self, parts: Parts) -> Tensor:
         levels = parts.codes.float()
@@ -217,22 +199,15 @@ class IntegerFormat(Format):
         return Parts(codes, scales, metadata)
 
 
-def _kernel_params(fmt: IntegerFormat) -> _KernelParams:
-    params = _KernelParams(shift=fmt.width - 2, asymmetric=fmt.asymmetric, largest=fmt.largest)
+@cache
+def _kernel_params(fmt: IntegerFormat) -> ScaledKernelParams:
+    params = ScaledKernelParams(shift=fmt.width - 2, asymmetric=fmt.asymmetric, mantissa=-1, largest=fmt.largest)
     if fmt.scale_dtype in FLOAT_SCALES:
         stored = FLOAT_SCALES[fmt.scale_dtype]
         params.scale, params.least, params.most = stored.kernel_type, stored.smallest, stored.largest
     else:
         params.scale = _KERNEL_SCALES[fmt.scale_dtype]
     return params
-
-
-@cache
-def _kernel(fmt: IntegerFormat) -> kernels.Kernel:
-    """The kernel of a format without a scale per tensor."""
-    is_multiplier = fmt.scale_dtype == "s8"
-    prepare = "mxhw_integer_row" if is_multiplier or fmt.group is None else None
-    return kernels.Kernel("mxhw_integer", _kernel_params(fmt), prepare, splits=fmt.group is None and not is_multiplier)
 
 
 _NAME = re.compile(r"int(\d+)((?:-(?:g\d+|asym|tensor|e8m0|s8|sf16|sbf16|sf32))*)")

@@ -1,7 +1,11 @@
-"""The float types themselves: ``fp32`` (unchanged), ``bf16`` and ``fp16`` (nearest even, saturating)."""
+"""The float types themselves, without scales: ``fp32`` (unchanged), ``bf16``, ``fp16`` and FP8 with ``-unscaled``.
+
+Rounding is to nearest even and saturates.
+"""
 
 import ctypes
 from dataclasses import dataclass
+from math import log2
 
 import torch
 from torch import Tensor
@@ -9,28 +13,49 @@ from torch import Tensor
 from mxhw.formats.base import Encoded, Field, Format, Parts
 from mxhw.formats.kernels import Kernel
 from mxhw.formats.registry import register_format
-from mxhw.formats.scales import FLOAT_SCALES
 
 __all__ = ["PlainFormat"]
 
-_TYPES = {"fp32": FLOAT_SCALES["float32"], "bf16": FLOAT_SCALES["bfloat16"], "fp16": FLOAT_SCALES["float16"]}
+
+@dataclass(frozen=True)
+class _Type:
+    dtype: torch.dtype
+    pattern_dtype: torch.dtype
+    description: str
+
+    @property
+    def limits(self) -> torch.finfo:
+        return torch.finfo(self.dtype)
+
+
+_TYPES = {
+    "fp32": _Type(torch.float32, torch.int32, "32-bit float, unchanged"),
+    "bf16": _Type(torch.bfloat16, torch.int16, "bfloat16, nearest even"),
+    "fp16": _Type(torch.float16, torch.int16, "float16, nearest even"),
+    "fp8-e4m3-unscaled": _Type(torch.float8_e4m3fn, torch.uint8, "FP8 E4M3 (largest 448) without any scale"),
+    "fp8-e5m2-unscaled": _Type(torch.float8_e5m2, torch.uint8, "FP8 E5M2 (largest 57344) without any scale"),
+}
 
 
 class _KernelParams(ctypes.Structure):
     """`plain_params` of kernels/plain.c."""
 
-    _fields_ = (("type", ctypes.c_int32), ("largest", ctypes.c_float))
+    _fields_ = (("mantissa", ctypes.c_int32), ("smallest", ctypes.c_int32), ("largest", ctypes.c_float))
 
 
 _KERNELS = {
-    name: Kernel("mxhw_plain", _KernelParams(kind.kernel_type, kind.largest), elementwise=True)
+    name: Kernel(
+        "mxhw_plain",
+        _KernelParams(-int(log2(kind.limits.eps)), int(log2(kind.limits.tiny)), kind.limits.max),
+        elementwise=True,
+    )
     for name, kind in _TYPES.items()
 }
 
 
 @dataclass(frozen=True)
 class PlainFormat(Format):
-    """A float type without blocks (every element is its own); codes are its bit patterns, int16 or int32."""
+    """A float type without blocks (every element is its own); codes are its bit patterns, uint8, int16 or int32."""
 
     type_name: str
 
@@ -39,12 +64,16 @@ class PlainFormat(Format):
         return self.type_name
 
     @property
+    def _type(self) -> _Type:
+        return _TYPES[self.type_name]
+
+    @property
     def block(self) -> int:
         return 1
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        return (Field("code", _TYPES[self.type_name].bits, "element"),)
+        return (Field("code", self._type.limits.bits, "element"),)
 
     def _quantize_chunk(self, blocks: Tensor) -> Tensor:
         values = self._rounded(blocks).float()
@@ -54,27 +83,25 @@ class PlainFormat(Format):
         return _KERNELS[self.type_name]
 
     def _encode_blocks(self, blocks: Tensor, peak: Tensor) -> Parts:
-        return self._parts(self._rounded(blocks).view(_TYPES[self.type_name].pattern_dtype))
+        return self._parts(self._rounded(blocks).view(self._type.pattern_dtype))
 
     def _decode_blocks(self, parts: Parts) -> Tensor:
-        return _TYPES[self.type_name].value(parts.codes)
+        return parts.codes.view(self._type.dtype).float()
 
     def _patterns(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"code": encoded.codes}
 
     def _from_patterns(self, stored: dict[str, Tensor]) -> Parts:
-        return self._parts(stored["code"].to(_TYPES[self.type_name].pattern_dtype))
+        return self._parts(stored["code"].to(self._type.pattern_dtype))
 
     def _rounded(self, blocks: Tensor) -> Tensor:
-        dtype = _TYPES[self.type_name].dtype
-        limit = _TYPES[self.type_name].largest
-        return blocks.clamp(-limit, limit).to(dtype)
+        limit = self._type.limits.max
+        return blocks.clamp(-limit, limit).to(self._type.dtype)
 
     @staticmethod
     def _parts(codes: Tensor) -> Parts:
         return Parts(codes, torch.ones(codes.shape[:-1], device=codes.device), {})
 
 
-register_format("fp32", "32-bit float, unchanged", lambda name: PlainFormat(name) if name == "fp32" else None)
-register_format("bf16", "bfloat16, nearest even", lambda name: PlainFormat(name) if name == "bf16" else None)
-register_format("fp16", "float16, nearest even", lambda name: PlainFormat(name) if name == "fp16" else None)
+for _name, _type in _TYPES.items():
+    register_format(_name, _type.description, lambda name, own=_name: PlainFormat(own) if name == own else None)

@@ -2,7 +2,16 @@
 
 import pytest
 
-from mxhw.arithmetic import bitmod_widths, dialect_widths, signed_bits, supports, unit_for, weight_type, weight_types
+from mxhw.arithmetic import (
+    bitmod_widths,
+    dialect_widths,
+    signed_bits,
+    supports,
+    unit_for,
+    weight_type,
+    weight_types,
+    weight_unit,
+)
 from mxhw.errors import InputError
 
 
@@ -82,6 +91,14 @@ def test_impossible_numbers_are_refused():
 )
 def test_each_pair_of_formats_has_its_unit_or_none(x_format, w_format, unit):
     assert supports(x_format, w_format) == unit
+
+
+@pytest.mark.parametrize(
+    ("w_format", "unit"),
+    [("int8", "bitmod"), ("bitmod4-clip", "bitmod"), ("dialect4-b16", "dialect"), ("int4-g128", None), ("mxfp4", None)],
+)
+def test_a_unit_takes_weights_that_some_input_fits(w_format, unit):
+    assert weight_unit(w_format) == unit
 
 
 def test_weight_types_follow_the_format():

@@ -53,7 +53,7 @@ def test_formats_lists_it_with_its_true_bits(mxhw_command: Command, file: Path) 
     ran = mxhw_command("formats", "--extension", file, "lns4", "lns4-b16", "--json")
     assert ran.code == 0, ran.err
     assert [row["bits"] for row in ran.json["formats"]] == [4.25, 4.5]
-    assert not any(row["exact_hardware"] for row in ran.json["formats"])
+    assert [(row["unit"], row["kernel"]) for row in ran.json["formats"]] == [(None, False)] * len(ran.json["formats"])
     assert "lns4 | lns4-bN" in mxhw_command("formats", "--extension", file, "--extension", file).out
 
 

@@ -104,6 +104,19 @@ def mx_float_at(block: list[float], exponent: int, name: str, fault: str = "") -
     return values
 
 
+def fp8(row: list[float], element: str, scale_bits: int = 32, fault: str = "") -> list[float]:
+    """fp8-e4m3, fp8-e5m2: scale amax / largest stored in 32 or 16 bits, quotient in float32; 0 bits: no scale."""
+    largest = ELEMENTS[f"mxfp8-{element}"][3]
+    scale = 1.0
+    if scale_bits:
+        scale = max(2.0**-149, float32(Fraction(max(abs(x) for x in row)) / Fraction(largest)))
+    if scale_bits == 16:
+        scale = float(np.float16(min(65504.0, max(2.0**-24, scale))))
+    quotients = [signed(float32(Fraction(x) / Fraction(scale)), x) for x in row]
+    values = mx_float_at(quotients, 0, f"mxfp8-{element}", fault)
+    return [signed(float32(Fraction(v) * Fraction(scale)), x) for v, x in zip(values, row, strict=True)]
+
+
 def mx_int_at(block: list[float], exponent: int, width: int, fault: str = "") -> list[float]:
     unit = power(exponent - (width - 2))
     largest = 2 ** (width - 1) - 1

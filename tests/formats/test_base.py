@@ -13,6 +13,7 @@ from tests.formats.draws import bits, differences, hard_rows
 NAMES = [
     *("fp32", "bf16", "fp16", "int8", "int4-g32", "int3-g16-asym", "int4-asym", "int8-tensor", "int6-asym-tensor"),
     *("int8-e8m0", "int2-e8m0", "int4-g32-e8m0", "int4-g32-s8", "int6-g32-asym-s8", "int4-sf32", "int4-g16-sbf16"),
+    *("fp8-e4m3", "fp8-e5m2-g24", "fp8-e4m3-tensor", "fp8-e5m2-sf16", "fp8-e4m3-unscaled", "fp8-e5m2-unscaled"),
     *("mxfp4", "mxfp6-e2m3", "mxfp6-e3m2", "mxfp8-e4m3", "mxfp8-e5m2", "mxint8", "mxint4", "mxint2"),
     *("mxfp4-b16", "mxfp8-e4m3-rceil", "mxfp4-even", "mxint8-ceil", "mxint4-mse", "mxint4-b4x8", "mxfp4-b2x16-mse"),
     *("bitmod3", "bitmod4", "bitmod4-sf32", "bitmod3-sf16", "bitmod3-sv8", "bitmod4-clip", "bitmod4-g16-sf16"),

@@ -15,7 +15,7 @@ from tests.formats.draws import differences, hard_rows
 from tests.formats.test_base import NAMES
 
 SETS = kernels.available()
-WITH_KERNEL = [name for name in NAMES if parse_format(name)._kernel(torch.ones(4, 4)) is not None]
+WITH_KERNEL = [name for name in NAMES if parse_format(name).has_kernel]
 CASES = [(name, isa) for name in WITH_KERNEL for isa in SETS]
 needs_kernels = pytest.mark.skipif(not SETS, reason="the C kernels are not built here")
 

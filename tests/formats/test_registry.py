@@ -9,8 +9,12 @@ from mxhw.formats import registry as registry_module
 DOCUMENTED = [
     *("fp32", "bf16", "fp16", "int8", "int4-g128", "int4-g128-asym", "int8-tensor", "int8-e8m0", "int4-g128-s8"),
     *("mxfp4", "mxfp6-e2m3", "mxfp6-e3m2", "mxfp8-e4m3", "mxfp8-e5m2", "mxint8", "mxint2"),
+    *("mxfp4-rceil", "mxfp4-ceil", "mxfp4-even", "mxfp4-mse", "mxfp4-b16", "mxint4-b4x8", "mxint4-b4x8-mse"),
+    *("nvfp4", "nvfp4-46", "razer", "razer-online", "nf4-g64", "nf4-g64-sf16", "nf4-g64-sbf16", "nf4-g64-s8"),
+    *("fp8-e4m3", "fp8-e5m2", "fp8-e4m3-g128", "fp8-e5m2-tensor-sf16", "fp8-e4m3-unscaled", "fp8-e5m2-unscaled"),
     *("bitmod3", "bitmod4", "bitmod4-sf32", "bitmod4-sf16", "dialect4", "dialect4-b16", "dialect4-b64"),
-    *("dialect4-online", "dialect4-online-b16", "dialect4-online-b64"),
+    *("bitmod4-sv8", "bitmod4-clip", "bitmod3-g64", "bitmod3-oneterm", "bitmod3-oneterm-clip-g64-sf16"),
+    *("dialect4-online", "dialect4-online-b16", "dialect4-online-b64", "dialect4-search", "dialect4-search-b16"),
 ]
 
 

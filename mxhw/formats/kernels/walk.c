@@ -90,6 +90,15 @@ INLINE void set_element(const mxhw_tensor *t, int64_t at, float value)
         ((uint16_t *)t->y)[at] = narrowed(value);
 }
 
+/* Runs of a few elements, for which a call of memcpy takes longer than the copy. */
+INLINE void copy_run(float *to, const float *from, int64_t n)
+{
+    for (; n >= 4; n -= 4, to += 4, from += 4)
+        memcpy(to, from, 4 * sizeof(float));
+    for (; n > 0; n--)
+        *to++ = *from++;
+}
+
 static void load(float *to, const void *x, int64_t at, int64_t n, int32_t dtype)
 {
     if (dtype == FLOAT32) {
@@ -228,12 +237,14 @@ INLINE void gather_tile(const walk *w, float *to, int64_t at, int64_t down, int6
 {
     const mxhw_tensor *t = w->t;
     const int64_t width = t->block / t->tile_rows;
-    memset(to, 0, (size_t)t->block * sizeof(float));
+    if (rows * columns < t->block)
+        memset(to, 0, (size_t)t->block * sizeof(float));
     for (int64_t r = 0; r < rows; r++, at += down, to += width) {
-        if (along == 1)
-            load(to, t->x, at, columns, t->dtype);
-        for (int64_t c = 0; along > 1 && c < columns; c++)
-            to[c] = element(t, at + c * along);
+        if (along == 1 && t->dtype == FLOAT32)
+            copy_run(to, (const float *)t->x + at, columns);
+        else
+            for (int64_t c = 0; c < columns; c++)
+                to[c] = element(t, at + c * along);
     }
 }
 
@@ -243,10 +254,11 @@ INLINE void scatter_tile(const walk *w, const float *from, int64_t at, int64_t d
     const mxhw_tensor *t = w->t;
     const int64_t width = t->block / t->tile_rows;
     for (int64_t r = 0; r < rows; r++, at += down, from += width) {
-        if (along == 1)
-            store(t->y, at, from, columns, t->dtype, 0);
-        for (int64_t c = 0; along > 1 && c < columns; c++)
-            set_element(t, at + c * along, from[c]);
+        if (along == 1 && t->dtype == FLOAT32)
+            copy_run((float *)t->y + at, from, columns);
+        else
+            for (int64_t c = 0; c < columns; c++)
+                set_element(t, at + c * along, from[c]);
     }
 }
 

@@ -1,4 +1,5 @@
-/* Integers with one scale per block, symmetric or with a zero point; see mxhw/formats/integer.py. */
+/* Integers, symmetric or with a zero point, or small floats, under one scale per block; see mxhw/formats/integer.py and
+ * fp8.py. */
 #include <math.h>
 
 #include "lanes.h"
@@ -12,12 +13,14 @@ typedef struct {
     int32_t asymmetric;
     int32_t is_given;   /* low and span are those of the tensor, not of each block */
     float least, most;  /* what a float scale is clamped to */
-    float largest;      /* the largest code */
+    int32_t mantissa;   /* of small floats; -1: integers */
+    int32_t smallest;   /* exponent of the smallest normal of small floats */
+    float largest;      /* the largest code, or small float */
     float low, span;
-} integer_params;
+} scaled_params;
 
 /* The lowest value, at most 0, and what the codes span: NaN if a value is not finite. */
-INLINE void find_range(const float *x, int64_t n, const integer_params *p, float *low, float *span)
+INLINE void find_range(const float *x, int64_t n, const scaled_params *p, float *low, float *span)
 {
     *low = 0.0f;
     if (!p->asymmetric) {
@@ -35,7 +38,7 @@ INLINE void find_range(const float *x, int64_t n, const integer_params *p, float
         *span = float_of(MXHW_NAN);
 }
 
-INLINE float stored_scale(float span, const integer_params *p)
+INLINE float stored_scale(float span, const scaled_params *p)
 {
     if (p->scale == SCALE_POWER) {
         const int exponent = (int)(bits_of(span) >> MXHW_MANTISSA) - MXHW_BIAS - p->shift;
@@ -45,8 +48,18 @@ INLINE float stored_scale(float span, const integer_params *p)
     return p->scale == SCALE_MULTIPLIER ? scale : round_to_type(clamped(scale, p->least, p->most), p->scale);
 }
 
-INLINE void quantize(const float *restrict x, float *restrict y, int64_t n, float scale, float low,
-                     const integer_params *p)
+INLINE void quantize_floats(const float *restrict x, float *restrict y, int64_t n, float scale, const scaled_params *p)
+{
+    const small_float type = make_small_float(p->mantissa, p->smallest);
+    const float largest = p->largest;
+    for (int64_t i = 0; i < n; i++) {
+        const float value = round_to_float(limited(magnitude_of(x[i]) / scale, largest), type);
+        y[i] = with_sign(value * scale, x[i]);
+    }
+}
+
+INLINE void quantize_integers(const float *restrict x, float *restrict y, int64_t n, float scale, float low,
+                              const scaled_params *p)
 {
     const float largest = p->largest;
     integer_limits limits = make_limits(-largest, largest);
@@ -62,11 +75,19 @@ INLINE void quantize(const float *restrict x, float *restrict y, int64_t n, floa
         for (int64_t i = 0; i < n; i++)
             y[i] = nearest_integer(x[i] / scale, limits) * scale;
     }
+}
+
+INLINE void quantize(const float *x, float *y, int64_t n, float scale, float low, const scaled_params *p)
+{
+    if (p->mantissa >= 0)
+        quantize_floats(x, y, n, scale, p);
+    else
+        quantize_integers(x, y, n, scale, low, p);
     saturate(y, n, scale);
 }
 
 /* Of a row of blocks: the scale of the row, which multipliers are taken of, and per block its own and its low. */
-INLINE void prepare_multipliers(const float *x, int64_t blocks, int64_t block, const integer_params *p, float *row)
+INLINE void prepare_multipliers(const float *x, int64_t blocks, int64_t block, const scaled_params *p, float *row)
 {
     const float least = 0x1p-149f;
     float most = 0.0f;
@@ -79,9 +100,9 @@ INLINE void prepare_multipliers(const float *x, int64_t blocks, int64_t block, c
     row[0] = most / 255.0f > least ? most / 255.0f : least;
 }
 
-MXHW_API void mxhw_integer_row(const float *x, int64_t blocks, int64_t block, const void *params, float *row)
+MXHW_API void mxhw_scaled_row(const float *x, int64_t blocks, int64_t block, const void *params, float *row)
 {
-    const integer_params *p = params;
+    const scaled_params *p = params;
     if (p->scale == SCALE_MULTIPLIER)
         prepare_multipliers(x, blocks, block, p, row);
     else /* a row of one block */
@@ -89,7 +110,7 @@ MXHW_API void mxhw_integer_row(const float *x, int64_t blocks, int64_t block, co
 }
 
 INLINE void quantize_by_multiplier(const float *x, float *y, int64_t n, const float *row, const float *own,
-                                   const integer_params *p)
+                                   const scaled_params *p)
 {
     if (is_finite(own[0]))
         quantize(x, y, n, clamped(rintf(own[0] / row[0]), 1.0f, 255.0f) * row[0], own[1], p);
@@ -97,10 +118,10 @@ INLINE void quantize_by_multiplier(const float *x, float *y, int64_t n, const fl
         fill_nan(y, n);
 }
 
-MXHW_API void mxhw_integer(const float *x, float *y, int64_t first, int64_t blocks, int64_t block, const void *params,
+MXHW_API void mxhw_scaled(const float *x, float *y, int64_t first, int64_t blocks, int64_t block, const void *params,
                            const float *row)
 {
-    const integer_params p = *(const integer_params *)params;
+    const scaled_params p = *(const scaled_params *)params;
     for (int64_t b = 0; b < blocks; b++, x += block, y += block) {
         float low = p.low, span = p.span;
         if (p.scale == SCALE_MULTIPLIER) {
