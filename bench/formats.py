@@ -1,14 +1,14 @@
 """Speed of `fake_quantize` as a ratio to a memory copy (`out.copy_(x)` into a tensor that exists).
 
     python bench/formats.py [--isa avx2] [--dtype bfloat16] [--threads 1] [--rounds 9] [--only 'mx*'] [--no-torch]
-                            [--no-peers] [--json FILE]
+                            [--no-peers] [--markdown] [--json FILE]
 
 Everything runs in one process, in interleaved rounds, the copy several times a round; a ratio is that of the medians.
 Absolute times mean nothing on a shared machine. Two shapes: 64×4096 stays in cache, 4096×4096 does not; the speed of
 the copy counts what is read and what is written. Columns: the C kernels of the chosen instruction set, and torch, the
-path without kernels, which gives the same bits, or another library. In brackets: a row's shortest time over its median;
-far below 1, the machine was busy. Other libraries get the same tensor and return a new one each time, for none of them
-writes into one that exists.
+path without kernels, which gives the same bits, or another library; below them, the speed of the copy. In brackets: a
+row's shortest time over its median; far below 1, the machine was busy. Other libraries get the same tensor and return a
+new one each time, for none of them writes into one that exists.
 """
 
 import argparse
@@ -99,37 +99,46 @@ def figure(values: list[float], copy: list[float], elements: int) -> dict[str, f
     }
 
 
-def table(results: dict[str, Any], args: argparse.Namespace) -> Table:
-    """Return the table of all shapes."""
-    title = f"fake_quantize, {args.dtype}, {args.threads} thread{'s' * (args.threads > 1)}, × {COPY}"
-    shown = Table(title=title, title_justify="left")
-    shown.add_column("format")
+def cells(results: dict[str, Any], isa: str, spread: bool) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the rows of the table of all shapes, the copy last."""
     keys = list(dict.fromkeys(key for shape in results.values() for key in shape["rows"]))
     names = list(dict.fromkeys(key.split(" ", 1)[1] for key in keys))
-    paths = {"kernel": args.isa, "torch": "torch"}
-    for shape, result in results.items():
-        for path in PATHS:
-            shown.add_column(f"{shape} {paths[path]}\ncopy {result['copy']['gb_s']:.1f} GB/s", justify="right")
+    paths = {"kernel": isa, "torch": "torch"}
+    headings = ["format"] + [f"{shape} {paths[path]}" for shape in results for path in PATHS]
+    rows = []
     for name in names:
-        cells = []
+        row = [name]
         for result in results.values():
-            rows = result["rows"]
-            cells += [cell(rows.get(f"{path} {name}")) for path in PATHS]
-            if f"peer {name}" in rows:
-                cells[-1] = cell(rows[f"peer {name}"])
-        shown.add_row(name, *cells)
-    spread = [cell(result["copy"]) for result in results.values() for _ in PATHS]
-    shown.add_section()
-    shown.add_row(COPY, *spread)
+            found = result["rows"]
+            own = [found.get(f"{path} {name}") for path in PATHS]
+            row += [cell(figures, spread) for figures in (own[0], found.get(f"peer {name}", own[1]))]
+        rows.append(row)
+    gb_s = [f"{result['copy']['gb_s']:.1f} GB/s" for result in results.values() for _ in PATHS]
+    return headings, [*rows, [COPY, *gb_s]]
+
+
+def table(results: dict[str, Any], args: argparse.Namespace) -> Table | str:
+    """Return the table for a terminal, or as Markdown."""
+    headings, rows = cells(results, args.isa, spread=not args.markdown)
+    if args.markdown:
+        lines = [headings, ["---"] + ["--:"] * (len(headings) - 1), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    title = f"fake_quantize, {args.dtype}, {args.threads} thread{'s' * (args.threads > 1)}, × {COPY}"
+    shown = Table(title=title, title_justify="left")
+    for heading in headings:
+        shown.add_column(heading, justify="left" if heading == "format" else "right")
+    for row in rows:
+        shown.add_row(*row, end_section=row is rows[-2])
     return shown
 
 
-def cell(row: dict[str, float] | None) -> str:
-    """Return a ratio and its spread; a dash where there is none."""
+def cell(row: dict[str, float] | None, spread: bool) -> str:
+    """Return a ratio, and its spread if that is wanted; a dash where there is none."""
     if row is None:
         return "–"
     ratio = row["ratio"]
-    return f"{ratio:.{2 if ratio < 10 else 1 if ratio < 100 else 0}f} ({row['least_to_median']:.2f})"
+    shown = f"{ratio:.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}"
+    return f"{shown} ({row['least_to_median']:.2f})" if spread else shown
 
 
 def main() -> None:
@@ -143,6 +152,7 @@ def main() -> None:
     add("--no-torch", action="store_true", help="leave the path without kernels out")
     add("--no-peers", action="store_true", help="leave the other libraries out")
     add("--budget", type=float, default=4.0, help="seconds a row and shape; slow rows get fewer rounds (default: 4)")
+    add("--markdown", action="store_true", help="print the table as Markdown, without spreads")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     args = parser.parse_args()
     if args.isa != "torch" and args.isa not in kernels.available():
@@ -155,7 +165,7 @@ def main() -> None:
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(table(results, args))
+    console.print(table(results, args), soft_wrap=args.markdown)
     for result in results.values():
         notes += [note for note in result.pop("notes") if note not in notes]
     for note in notes:

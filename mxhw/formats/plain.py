@@ -103,5 +103,9 @@ class PlainFormat(Format):
         return Parts(codes, torch.ones(codes.shape[:-1], device=codes.device), {})
 
 
-for _name, _type in _TYPES.items():
-    register_format(_name, _type.description, lambda name, own=_name: PlainFormat(own) if name == own else None)
+def _register(own: str) -> None:
+    register_format(own, _TYPES[own].description, lambda name: PlainFormat(name) if name == own else None)
+
+
+for _name in _TYPES:
+    _register(_name)

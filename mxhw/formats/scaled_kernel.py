@@ -2,7 +2,6 @@
 
 import ctypes
 from math import isfinite, nan
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -32,7 +31,7 @@ class ScaledKernelParams(ctypes.Structure):
 
     def for_tensor(self, x: Tensor) -> kernels.Kernel:
         """The kernel with one scale for all of contiguous ``x``."""
-        params: Self = type(self).from_buffer_copy(self)
+        params = ScaledKernelParams.from_buffer_copy(self)
         low, high = kernels.extremes(x)
         params.is_given, params.low, params.span = True, low, max(-low, high)
         if params.asymmetric:

@@ -38,6 +38,20 @@ def hard_rows(columns: int, seed: int = 0, repeats: int = 3) -> Tensor:
     return torch.stack(rows)
 
 
+def near_ties(columns: int, largest: float, seed: int = 0) -> Tensor:
+    """Float32 [64, columns]: multiples of 1/4 up to ``largest`` times a scale per row that is no power of two, moved by
+    up to three units in the last place. Every 16th value is ``largest`` times the scale."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.rand(64, 1, generator=generator) * 10.0 ** torch.randint(-6, 7, (64, 1), generator=generator)
+    quarters = torch.randint(int(-4 * largest), int(4 * largest) + 1, (64, columns), generator=generator)
+    x = quarters / 4 * scale
+    for _ in range(3):
+        towards = torch.randint(-1, 2, x.shape, generator=generator)
+        x = torch.where(towards == 0, x, torch.nextafter(x, towards * torch.tensor(torch.inf)))
+    x[:, ::16] = largest * scale
+    return x
+
+
 def bits(x: Tensor) -> Tensor:
     """The bit patterns of a float tensor: equality that tells -0 from 0."""
     return x.contiguous().view({4: torch.int32, 2: torch.int16}[x.element_size()])

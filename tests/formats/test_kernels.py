@@ -11,7 +11,7 @@ import torch
 
 from mxhw.errors import InputError
 from mxhw.formats import kernels, parse_format
-from tests.formats.draws import differences, hard_rows
+from tests.formats.draws import differences, hard_rows, near_ties
 from tests.formats.test_base import NAMES
 
 SETS = kernels.available()
@@ -72,6 +72,24 @@ def test_kernel_and_torch_path_give_the_same_bits(name, isa, dtype):
             same = x.clone()
             assert fmt.fake_quantize(same, axis, out=same) is same
             assert differences(same, expected) == 0, (x.shape, axis)
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(
+    ("name", "largest"),
+    [
+        *(("bitmod4-sf32", 12), ("bitmod4", 16), ("bitmod3", 4), ("bitmod3", 6), ("bitmod3-oneterm", 16)),
+        *(("dialect4", 7.5), ("nf4", 1), ("nvfp4", 6), ("razer", 8), ("fp8-e4m3", 448), ("int8", 127), ("mxfp4", 6)),
+    ],
+)
+def test_values_a_few_bits_off_a_tie_go_the_same_way(name, largest, isa):
+    fmt = parse_format(name)
+    for seed in range(4):
+        x = near_ties(256, largest, seed) * (-1) ** seed
+        with kernels.use("torch"):
+            expected = fmt.fake_quantize(x)
+        with kernels.use(isa):
+            assert differences(fmt.fake_quantize(x), expected) == 0
 
 
 @needs_kernels
