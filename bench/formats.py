@@ -35,7 +35,8 @@ FORMATS = (
     "mxfp4", "mxfp6-e2m3", "mxfp6-e3m2", "mxfp8-e4m3", "mxfp8-e5m2", "mxint8", "mxint4", "mxint8-b4x8",
     "mxfp4-rceil", "mxfp4-mse", "nvfp4", "nvfp4-46", "razer", "razer-online", "nf4-g64",
     "bitmod3", "bitmod4", "bitmod4-sf32", "bitmod4-clip",
-    "dialect4", "dialect4-b16", "dialect4-b64", "dialect4-online", "dialect4-search", "fp8-e4m3", "fp8-e4m3-tensor", "fp8-e5m2-unscaled",
+    "dialect4", "dialect4-b16", "dialect4-b64", "dialect4-online", "dialect4-search",
+    "fp8-e4m3", "fp8-e4m3-tensor", "fp8-e5m2-unscaled",
     "bf16", "fp16",
 )  # fmt: skip
 SHAPES = ((64, 4096), (4096, 4096))

@@ -7,7 +7,7 @@ keeps its traceback. This module imports nothing, so every room may use it.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["InputError", "MissingToolError", "nearest"]
+__all__ = ["InputError", "MissingToolError", "MxhwWarning", "nearest"]
 
 
 class InputError(ValueError):
@@ -16,6 +16,10 @@ class InputError(ValueError):
 
 class MissingToolError(InputError):
     """A program or package outside Python that a step needs is absent; the message says how to get it."""
+
+
+class MxhwWarning(UserWarning):
+    """Something that works, but not as well as it could; the command line shows it as one line."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

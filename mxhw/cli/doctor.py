@@ -1,12 +1,18 @@
 """`mxhw doctor`: what is installed, what is missing, and the command that installs it."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import typer
 
 from mxhw.cli.app import JsonOption, app
 from mxhw.cli.console import Output
+
+if TYPE_CHECKING:
+    from mxhw.sim.toolchain import ToolStatus
 
 __all__ = ["doctor"]
 
@@ -28,6 +34,7 @@ def doctor(json: JsonOption = False) -> None:
         except PackageNotFoundError:
             found = ""
         tools.append(toolchain.ToolStatus(package, bool(found), found, "all commands", f"pip install {package}"))
+    tools.append(_kernels())
     missing = [tool.name for tool in tools if not tool.found and not tool.optional]
     output = Output(as_json=json)
     if not json:
@@ -41,3 +48,11 @@ def doctor(json: JsonOption = False) -> None:
     output.result({"tools": [asdict(tool) for tool in tools], "missing": missing})
     if missing:
         raise typer.Exit(1)
+
+
+def _kernels() -> ToolStatus:
+    from mxhw.formats import kernels
+    from mxhw.sim.toolchain import ToolStatus
+
+    sets, hint = kernels.available(), "a C compiler, then mxhw again"
+    return ToolStatus("C kernels", bool(sets), " ".join(sets), "formats at memory speed", hint, optional=True)

@@ -252,7 +252,8 @@ class Format(ABC):
             )
         if encoded.version != ENCODING_VERSION:
             raise InputError(
-                f"{self.name}: the codes are of version {encoded.version}, not {ENCODING_VERSION}; encode the tensor again"
+                f"{self.name}: the codes are of version {encoded.version}, not {ENCODING_VERSION}; "
+                "encode the tensor again"
             )
 
     def layout(self, shape: torch.Size, axis: int) -> BlockLayout:

@@ -1,13 +1,14 @@
 """The commands that say what there is, and `--help` and `--json` of every command."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from mxhw.cli.app import COMMANDS
 from mxhw.errors import InputError
 from mxhw.flow.prepare import require_tools
-from mxhw.formats import parse_format
+from mxhw.formats import kernels, parse_format
 from mxhw.passes import all_passes
 from mxhw.sim import toolchain
 from tests.cli.conftest import Ran
@@ -54,6 +55,31 @@ def test_doctor_finds_the_tools(mxhw_command: Command) -> None:
     assert {"torch", "make", "g++", "verilator"} <= {tool["name"] for tool in ran.json["tools"]}
 
 
+def test_doctor_names_the_kernels_and_can_do_without(mxhw_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def row() -> Any:
+        ran = mxhw_command("doctor", "--json")
+        assert ran.code == 0, ran.json["missing"]
+        return next(tool for tool in ran.json["tools"] if tool["name"] == "C kernels")
+
+    assert row()["version"] == " ".join(kernels.available())
+    monkeypatch.setattr(kernels, "available", tuple)
+    assert not row()["found"]
+
+
+def test_warnings_of_ours_are_one_line(mxhw_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MXHW_KERNELS", raising=False)
+    monkeypatch.setattr(kernels, "available", tuple)
+    kernels._default.cache_clear()
+    try:
+        ran = mxhw_command("evaluate", "demo", "--windows", "1", "--context", "16", "--json")
+    finally:
+        kernels._default.cache_clear()
+    assert ran.code == 0, ran.err
+    warned = [line for line in ran.err.splitlines() if "kernels" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith("mxhw: warning: mxhw's C kernels are not built")
+
+
 def test_doctor_says_what_is_missing_and_fails(mxhw_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     ran = mxhw_command("doctor", "--json")
@@ -71,7 +97,8 @@ def test_an_absent_optional_tool_is_shown_but_no_fault(mxhw_command: Command, mo
     require_tools()
     ran = mxhw_command("doctor", "--json")
     assert ran.code == 0
-    assert [tool["name"] for tool in ran.json["tools"] if not tool["found"]] == ["pyosys"]
+    absent = {tool["name"] for tool in ran.json["tools"] if not tool["found"]}
+    assert absent - {"C kernels"} == {"pyosys"}
     monkeypatch.setattr(toolchain, "_package_version", lambda name: "" if name == "verilator" else here(name))
     assert mxhw_command("doctor", "--json").code == 1
     with pytest.raises(InputError, match="verilator is needed for co-simulation"):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mxhw.errors import InputError, nearest
+from mxhw.errors import InputError, MxhwWarning, nearest
 
 __all__ = [
     "MULTIPLIER_SCALE",
@@ -161,8 +161,9 @@ def _default() -> str:
     if available():
         return available()[0]
     warnings.warn(
-        "mxhw's C kernels are not built, so number formats run on torch: same bits, about 6 to 60 times slower; "
+        "mxhw's C kernels are not built, so number formats run on torch: same bits, about 3 to 20 times slower; "
         "install mxhw again where there is a C compiler",
+        MxhwWarning,
         stacklevel=2,
     )
     return _TORCH
