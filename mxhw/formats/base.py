@@ -190,7 +190,7 @@ class Format(ABC):
 
     def _kernel(self, x: Tensor) -> Kernel:
         """The C kernel for contiguous ``x``, asked for only if :attr:`has_kernel`."""
-        raise NotImplementedError
+        raise AssertionError(f"{self.name} has no kernel")
 
     @torch.no_grad()
     def encode(self, x: Tensor, axis: int = -1) -> Encoded:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mxhw.errors import InputError
-from mxhw.formats import known_formats, parse_format
+from mxhw.formats import kernels, known_formats, parse_format
 from mxhw.formats.layout import CHUNK_ELEMENTS, BlockLayout
 from tests.formats.draws import bits, differences, hard_rows
 
@@ -133,14 +133,16 @@ def test_out_is_filled_even_if_it_is_the_input_or_has_gaps(name):
     assert differences(fmt.fake_quantize(x[:, ::2]), fmt.fake_quantize(x[:, ::2].contiguous())) == 0
 
 
-@pytest.mark.parametrize("name", ["mxfp4", "int8-e8m0", "bitmod4", "dialect4", "dialect4-online"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_the_walk_in_chunks_changes_nothing(name, axis, monkeypatch):
-    x = torch.randn(300, 200)
-    whole = parse_format(name).fake_quantize(x, axis)
+    x = torch.randn(90, 60)
+    fmt = parse_format(name)
+    whole = fmt.fake_quantize(x, axis)
     monkeypatch.setattr("mxhw.formats.layout.CHUNK_ELEMENTS", 1000)
-    assert differences(parse_format(name).fake_quantize(x, axis), whole) == 0
-    assert differences(parse_format(name).decode(parse_format(name).encode(x, axis)), whole) == 0
+    with kernels.use("torch"):
+        assert differences(fmt.fake_quantize(x, axis), whole) == 0
+    assert differences(fmt.decode(fmt.encode(x, axis)), whole) == 0
 
 
 @pytest.mark.parametrize("whole_rows", [False, True])
