@@ -160,7 +160,7 @@ class Format(ABC):
         """:meth:`fake_quantize` of checked arguments, without gradients, on the kernel of this format or on torch."""
         if out is None:
             out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        if x.numel() == 0:
+        if x.numel() == 0 or x.is_meta:
             return out
         layout = self.layout(x.shape, axis)
         if self.has_kernel and kernels.serves(x):
@@ -328,6 +328,8 @@ class Format(ABC):
         return layout.chunks(whole_rows=self._is_per("row"))
 
     def _checked_axis(self, x: Tensor, axis: int) -> int:
+        if not isinstance(x, Tensor):
+            raise InputError(f"{self.name}: x must be a tensor, not {type(x).__name__}; use torch.as_tensor")
         if x.dtype not in _DTYPES:
             raise InputError(f"{self.name}: x must be float32, bfloat16 or float16, not {x.dtype}")
         if x.dim() == 0 or not -x.dim() <= axis < x.dim():

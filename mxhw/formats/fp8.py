@@ -120,7 +120,7 @@ def _kernel_params(fmt: FP8Format) -> ScaledKernelParams:
 
 
 _SCALES = {scale.suffix: name for name, scale in FLOAT_SCALES.items()}
-_NAME = re.compile(r"fp8-(e4m3|e5m2)(?:-g(\d+))?(-tensor)?(?:-(sf16|sbf16))?")
+_NAME = re.compile(r"fp8-(e4m3|e5m2)(?:-g(\d+))?(-tensor)?(?:-(sf16|sbf16|sf32))?")
 
 
 def _parse(name: str) -> FP8Format | None:

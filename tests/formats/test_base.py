@@ -167,7 +167,14 @@ def test_padding_costs_bits_but_changes_no_value(name):
     assert fmt.bits(x.shape) == fmt.bits(padded.shape)
 
 
+def test_a_tensor_without_data_gives_one_of_its_shape():
+    y = parse_format("mxfp4").fake_quantize(torch.empty(4, 33, dtype=torch.bfloat16, device="meta"))
+    assert (y.shape, y.dtype, y.device.type) == ((4, 33), torch.bfloat16, "meta")
+
+
 def test_wrong_arguments_are_named():
+    with pytest.raises(InputError, match="x must be a tensor, not list"):
+        parse_format("mxfp4").fake_quantize([1.0, 2.0])
     fmt = parse_format("mxfp4")
     with pytest.raises(InputError, match=r"mxfp4: axis 2 does not exist in shape \(3, 4\)"):
         fmt.fake_quantize(torch.ones(3, 4), axis=2)

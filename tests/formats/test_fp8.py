@@ -88,6 +88,10 @@ def test_the_ledger_counts_codes_scales_and_padding(name, expected):
     assert parse_format(name).bits((6, 100)) == expected
 
 
+def test_a_name_may_state_the_default_scale():
+    assert parse_format("fp8-e5m2-g16-sf32") == parse_format("fp8-e5m2-g16")
+
+
 def test_impossible_formats_say_why():
     with pytest.raises(InputError, match="one scale per tensor leaves nothing for a group"):
         parse_format("fp8-e4m3-g16-tensor")
