@@ -52,6 +52,23 @@ def near_ties(columns: int, largest: float, seed: int = 0) -> Tensor:
     return x
 
 
+def coarse(columns: int, seed: int = 0) -> Tensor:
+    """Float32 [128, columns] for which sums of squared errors of candidates are equal or differ in their last bits.
+
+    Rows of few values, as they are and with one in 16 moved by its last bit; rows with as much above as below zero.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    top, steps = [(96, 8), (64, 4), (28, 2), (112, 16)][seed % 4]
+    x = torch.randint(-top, top + 1, (128, columns), generator=generator) / steps
+    x[:, ::128] = top / steps
+    moved = torch.rand(32, columns, generator=generator) < 1 / 16
+    x[32:64] = torch.where(moved, torch.nextafter(x[32:64], torch.tensor(20.0)), x[32:64])
+    x[64:96] *= torch.rand(32, columns, generator=generator) < 0.1
+    half = torch.randn(32, columns // 16, 8, generator=generator)
+    x[96:] = torch.cat([half, -half[..., torch.randperm(8, generator=generator)]], -1).flatten(1)
+    return x
+
+
 def bits(x: Tensor) -> Tensor:
     """The bit patterns of a float tensor: equality that tells -0 from 0."""
     return x.contiguous().view({4: torch.int32, 2: torch.int16}[x.element_size()])

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mxhw.errors import InputError
-from mxhw.formats import kernels, parse_format
-from tests.formats.draws import differences, hard_rows, near_ties
+from mxhw.formats import bitmod, kernels, parse_format
+from tests.formats.draws import coarse, differences, hard_rows, near_ties
 from tests.formats.test_base import NAMES
 
 SETS = kernels.available()
@@ -90,6 +90,36 @@ def test_values_a_few_bits_off_a_tie_go_the_same_way(name, largest, isa):
             expected = fmt.fake_quantize(x)
         with kernels.use(isa):
             assert differences(fmt.fake_quantize(x), expected) == 0
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bitmod4", "bitmod3-sf32", "bitmod3-oneterm", "bitmod4-g1024", "dialect4", "dialect4-b16", "dialect4-b64"),
+        *("mxfp4-mse", "mxint4-mse", "mxint8-b4x8-mse", "nvfp4-46", "razer", "razer-online"),
+    ],
+)
+def test_near_ties_between_candidates_are_decided_alike(name, isa):
+    fmt = parse_format(name)
+    for seed in range(4):
+        x = coarse(1024, seed)
+        expected = _on_torch(fmt, x)
+        with kernels.use(isa):
+            assert differences(fmt.fake_quantize(x), expected) == 0
+
+
+@needs_kernels
+def test_near_ties_go_astray_without_margins(monkeypatch):
+    """The control of the test above: a kernel that trusts its estimates decides some groups otherwise."""
+    fmt, draws = parse_format("bitmod4"), [coarse(1024, seed) for seed in range(4)]
+    expected = [_on_torch(fmt, x) for x in draws]
+    monkeypatch.setattr(type(fmt), "_margins", (1.0, 0.0))
+    bitmod._kernel.cache_clear()
+    try:
+        assert sum(differences(fmt.fake_quantize(x), y) for x, y in zip(draws, expected, strict=True)) > 0
+    finally:
+        bitmod._kernel.cache_clear()
 
 
 @needs_kernels
