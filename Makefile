@@ -6,7 +6,7 @@ OUT    ?= build/demo
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full lint format bench bench-formats bench-demo clean
+.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -39,13 +39,19 @@ format: $(BIN)/.installed  ## let ruff lay the code out
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-formats bench-demo  ## every figure that the README states
+bench: bench-formats bench-demo bench-capture  ## every figure that the README states
 
 bench-formats: $(BIN)/.installed  ## speed of the formats against a memory copy; ARGS="--isa avx2 --only 'mx*'"
 	$(BIN)/python bench/formats.py $(ARGS)
 
 bench-demo: $(BIN)/.installed  ## evaluation and co-simulation speed on the shipped model
 	$(BIN)/python bench/demo.py
+
+bench-capture: $(BIN)/.installed  ## capture without weights, streaming, and speed of graphs against the models
+	$(BIN)/python bench/capture.py
+
+bench-families: $(BIN)/.installed  ## the README's table of model families
+	$(BIN)/python bench/families.py
 
 clean:  ## remove what was built
 	rm -rf build .venv *.egg-info

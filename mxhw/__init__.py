@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mxhw import transformers_hook
+
 __version__ = "0.1.0"
 
 # In a clone, `passes`, `rtl_templates` and `sim` stand beside this package; under it they are `mxhw.passes` and so on.
@@ -16,6 +18,7 @@ if (_ROOT / "pyproject.toml").is_file():
 
 _EXPORTS = {
     "capture": "mxhw.models",
+    "capture_decoder": "mxhw.models",
     "Graph": "mxhw.ir",
     "Assignment": "mxhw.ir",
     "Platform": "mxhw.hardware",
@@ -25,7 +28,7 @@ _ROOMS = frozenset(
     {"arithmetic", "errors", "flow", "formats", "hardware", "ir", "models", "passes", "report", "rtl_templates", "sim"}
 )
 
-__all__ = ["Assignment", "Graph", "InputError", "Platform", "capture"]
+__all__ = ["Assignment", "Graph", "InputError", "Platform", "capture", "capture_decoder"]
 
 
 def __getattr__(name: str) -> Any:
@@ -38,3 +41,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_EXPORTS, *_ROOMS})
+
+
+transformers_hook.install()

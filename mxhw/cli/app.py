@@ -12,17 +12,28 @@ import typer
 
 import mxhw
 
-__all__ = ["AssignmentOption", "ExtensionOption", "JsonOption", "ModelArgument", "OutOption", "app", "load_commands"]
+__all__ = [
+    "AssignmentOption",
+    "ConfigOnlyOption",
+    "ExtensionOption",
+    "JsonOption",
+    "ModelArgument",
+    "OutOption",
+    "app",
+    "load_commands",
+]
 
 COMMANDS = (
     "codesign",
     "capture",
     "evaluate",
+    "generate",
     "cost",
     "search",
     "emit",
     "cosim",
     "report",
+    "export",
     "formats",
     "passes",
     "platforms",
@@ -73,6 +84,10 @@ ExtensionOption = Annotated[
         help="A Python file that registers number formats of your own; it is run, and only files named so are. May be "
         "repeated.",
     ),
+]
+ConfigOnlyOption = Annotated[
+    bool,
+    typer.Option("--config-only", help="MODEL is a config.json, or a directory that holds one; no weights are read."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write.")]
 

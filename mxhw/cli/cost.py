@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mxhw.cli.app import AssignmentOption, ExtensionOption, JsonOption, ModelArgument, app
+from mxhw.cli.app import AssignmentOption, ConfigOnlyOption, ExtensionOption, JsonOption, ModelArgument, app
 from mxhw.cli.console import Output
 
 __all__ = ["cost"]
@@ -22,6 +22,7 @@ def cost(
         typer.Option(min=1, help="Tokens of the prefill; default: 512, or the model's context."),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the arrays, where the assignment gives none.")] = 8,
+    config_only: ConfigOnlyOption = False,
     extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -35,13 +36,13 @@ def cost(
 
     from mxhw.flow.assignments import assignment_for
     from mxhw.hardware import load_platform
-    from mxhw.models import capture, load_model
+    from mxhw.models import capture, load_model, load_skeleton
     from mxhw.passes.analysis import evaluate_hardware, ledger
     from mxhw.passes.transform import Parallelize, ParallelizeConfig
 
     output = Output(as_json=json)
     target = load_platform(platform)
-    loaded = load_model(model)
+    loaded = load_skeleton(model) if config_only else load_model(model)
     sequence = sequence or loaded.at_most_context(512)
     graph = capture(loaded, batch=1, sequence=sequence)
     given = assignment_for(graph, assignment)

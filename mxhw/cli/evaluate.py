@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from mxhw.cli.app import AssignmentOption, ExtensionOption, JsonOption, ModelArgument, app
 from mxhw.cli.console import Output
+from mxhw.cli.graph_option import GraphOption
 
 if TYPE_CHECKING:
+    from mxhw.flow.scores import TaskScores, TextScores
     from mxhw.hardware import Platform
-    from mxhw.passes.analysis import HardwareReport, Quality
+    from mxhw.passes.analysis import HardwareReport, Ledger
 
 __all__ = ["evaluate"]
 
@@ -26,83 +28,189 @@ def evaluate(
         typer.Option(help="Round operands and multiply in float; or multiply exactly as the RTL does; or both."),
     ] = "float",
     text: Annotated[
-        str, typer.Option(metavar="TEXT", help="A text file, a .npy file of token ids, or a text of the model.")
-    ] = "heldout",
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="A text file, a .npy file of token ids, a folder with a dataset, or a text of the model; default: "
+            "heldout, or none with --tasks.",
+        ),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the dataset; default: text, or its only one of text.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Split of the dataset; default: test, or its only one.")
+    ] = None,
     context: Annotated[
         int | None, typer.Option(min=2, help="Tokens a window, without overlap; default: 512, or the model's context.")
     ] = None,
     windows: Annotated[int, typer.Option(min=0, help="Windows to score; 0: all of the text.")] = 0,
+    tasks: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[,NAME]", help="Tasks of lm-eval; downloads need HF_DATASETS_OFFLINE=0 to be set."),
+    ] = None,
+    include_path: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder with tasks of your own (YAML); code that they name is run."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first documents of every task.")] = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Windows, or requests of tasks, that run together; padded requests can change scales."
+        ),
+    ] = 1,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the parameters and all that is computed.")
+    ] = "float32",
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read the weights block by block: the same scores in the memory of two blocks."),
+    ] = False,
+    per_node: Annotated[
+        bool,
+        typer.Option("--per-node", help="Also say where it hurts: the error of every node, on 8 windows of the text."),
+    ] = False,
+    top: Annotated[int, typer.Option(min=0, help="Nodes of --per-node to show, worst first; 0: all of them.")] = 20,
+    graph_page: GraphOption = None,
     platform: Annotated[
         str, typer.Option(help="What cycles, area and energy are counted on; nodes without an array get 4×8.")
     ] = "asap7",
     extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score a design: perplexity, KL and top-1 agreement with the float model, true bits; cycles, area, energy.
+    """Score a design: perplexity, KL and top-1 agreement with the float model, true bits; cycles, area, energy; tasks.
 
-    Example: `mxhw evaluate demo --assignment build/demo/assignment.json --arithmetic both`
+    Example: `mxhw evaluate demo --assignment build/demo/assignment.json --arithmetic both`;
+    on a dataset and tasks: `mxhw evaluate MODEL --text wikitext-2-raw-v1 --split test --context 2048 --tasks arc_easy`
     """
-    from mxhw.flow.assignments import assignment_for
-    from mxhw.hardware import load_platform
-    from mxhw.models import capture, load_model, read_ids
-    from mxhw.models import windows as cut_windows
-    from mxhw.passes.analysis import Evaluate, EvaluateConfig, QualityEvaluator
-    from mxhw.passes.transform import WeightCache
+    import torch
 
+    from mxhw.cli.node_errors import compare, show_comparison
+    from mxhw.errors import InputError
+    from mxhw.flow.assignments import assignment_for
+    from mxhw.flow.harness import load_tasks
+    from mxhw.flow.scores import score_streamed, score_tasks, score_text
+    from mxhw.hardware import load_platform
+    from mxhw.models import capture, load_model, read_ids, stream_model
+    from mxhw.models import windows as cut_windows
+    from mxhw.passes.analysis import QualityEvaluator, ledger
+    from mxhw.passes.transform import WeightCache
+    from mxhw.report.graph_page import write_graph_page
+
+    if tasks is None and (include_path is not None or limit is not None):
+        raise InputError("--include-path and --limit go with --tasks NAME, which is not given")
+    if tasks is not None and text is None and (column or split or windows):
+        raise InputError("--column, --split and --windows go with --text, which is not given")
+    if graph_page is not None and not per_node:
+        raise InputError("--graph shows what --per-node measures, which is not given; without it: mxhw capture --graph")
+    if per_node and tasks is not None and text is None:
+        raise InputError("--per-node goes with a text, and --tasks alone has none; add --text heldout or a file")
+    if stream and (tasks is not None or per_node):
+        raise InputError("--stream scores a text; --tasks and --per-node need the whole model: leave one of them out")
     output = Output(as_json=json)
     target = load_platform(platform)
-    loaded = load_model(model)
-    context = context or loaded.at_most_context(512)
-    cut = cut_windows(read_ids(text, loaded), context, windows)
-    graph = capture(loaded, batch=1, sequence=context)
+    suite = None if tasks is None else load_tasks(tasks.split(","), include_path)
+    streamed = stream_model(model, getattr(torch, dtype), sequence=context) if stream else None
+    loaded = load_model(model, getattr(torch, dtype)) if streamed is None else streamed.loaded
+    sequence = context or loaded.at_most_context(512)
+    if suite is None or text is not None:
+        text = text or "heldout"
+        cut = cut_windows(read_ids(text, loaded, column=column, split=split), sequence, windows)
+    graph = capture(loaded, batch=1, sequence=sequence) if streamed is None else streamed.graph
     given = assignment_for(graph, assignment)
-    evaluator = QualityEvaluator(graph, cut, bytes_per_token=loaded.bytes_per_token, progress=output.progress)
-    scores = {"float model": evaluator(graph, progress=True)}
-    coverage, cache = None, WeightCache()
-    modes: tuple[Literal["float", "hardware"], ...] = ("float", "hardware") if arithmetic == "both" else (arithmetic,)
-    for mode in modes:
-        config = EvaluateConfig(assignment=given, arithmetic=mode, platform=target)
-        found = Evaluate(config, evaluator, cache).evaluation(graph)
-        coverage = found.quantization.get("mac_coverage", coverage)
-        scores["float emulation" if mode == "float" else "hardware arithmetic"] = found.quality
-    bits, cost = found.ledger, found.hardware
-    if not json:
-        _show_scores(output, f"{model}: {scores['float model'].tokens:,} predictions of {text}", scores)
-        attention = bits.bits_per_attention_operand
-        output.say(
-            f"true bits: {bits.bits_per_weight:.4f} a weight, {bits.bits_per_input:.4f} an input element"
-            + ("" if attention is None else f", {attention:.4f} an attention operand")
+    cache = WeightCache()
+    bits = ledger(graph, given, sequence=sequence)
+    result: dict[str, Any] = {"model": model, "bits": bits.to_json()}
+    if text is not None:
+        if streamed is not None:
+            scores = score_streamed(
+                streamed, cut, given, arithmetic, batch=batch, platform=target, progress=output.progress
+            )
+        else:
+            evaluator = QualityEvaluator(
+                graph,
+                cut,
+                bytes_per_token=loaded.bytes_per_token,
+                batch=batch,
+                progress=output.progress,
+            )
+            scores = score_text(evaluator, given, arithmetic, platform=target, cache=cache)
+        result |= {"text": text, **scores.to_json()}
+        if not json:
+            _show_text(output, f"{model}: {scores.predictions:,} predictions of {text}", scores)
+    if per_node:
+        comparisons = compare(output, graph, cut, given, arithmetic, cache)
+        result["per_node"] = [each.to_json() for each in comparisons]
+        for each in () if json else comparisons:
+            show_comparison(output, each, top)
+        if graph_page is not None:
+            write_graph_page(graph, graph_page, sequence=sequence, assignment=given, comparisons=comparisons)
+            result["graph_page"] = str(graph_page)
+    if suite is not None:
+        found = score_tasks(
+            loaded,
+            graph,
+            suite,
+            given,
+            arithmetic,
+            limit=limit,
+            context=context,
+            batch=batch,
+            cache=cache,
+            progress=output.progress,
         )
-        if coverage is not None:
-            output.say(f"in hardware arithmetic: {100 * coverage:.2f} % of the multiply-accumulates")
-        if cost is not None:
-            _show_cost(output, target, cost)
-    output.result(
-        {
-            "model": model,
-            "text": text,
-            "scores": {name: score.to_json() for name, score in scores.items()},
-            "bits": bits.to_json(),
-            "hardware_mac_coverage": coverage,
-            "hardware": None if cost is None else cost.totals(),
-        }
-    )
+        result["tasks"] = found.to_json()
+        if not json:
+            _show_tasks(output, f"{model}: lm-eval", found)
+    if not json:
+        _show_bits(output, bits)
+        if text is not None:
+            _show_hardware(output, target, scores)
+    output.result(result)
 
 
-def _show_scores(output: Output, title: str, scores: Mapping[str, Quality]) -> None:
-    base = scores["float model"].perplexity
+def _show_text(output: Output, title: str, scores: TextScores) -> None:
+    base = scores.baseline
     rows = [
         [
             name,
             f"{score.perplexity:.4f}",
-            f"{100 * (score.perplexity / base - 1):+.3f} %",
+            f"{score.perplexity - base:+.4f}",
+            f"{score.perplexity / base:.5f}",
             "" if score.bits_per_byte is None else f"{score.bits_per_byte:.4f}",
             f"{score.kl:.6f}",
             f"{100 * score.agreement:.2f} %",
         ]
-        for name, score in scores.items()
+        for name, score in scores.qualities.items()
     ]
-    output.table(title, ["", "perplexity", "to float", "bits a byte", "KL, nats a token", "top-1 agreement"], rows)
+    columns = ["", "perplexity", "difference", "ratio", "bits a byte", "KL, nats a token", "top-1 agreement"]
+    if not any(row[4] for row in rows):
+        columns, rows = columns[:4] + columns[5:], [row[:4] + row[5:] for row in rows]
+    output.table(title, columns, rows)
+
+
+def _show_tasks(output: Output, title: str, scores: TaskScores) -> None:
+    rows = [
+        [task, str(documents), metric, *(f"{value:.6f}" for value in values.values())]
+        for task, documents, metric, values in scores.rows()
+    ]
+    output.table(title, ["task", "documents", "metric", *scores.names], rows)
+
+
+def _show_bits(output: Output, bits: Ledger) -> None:
+    attention = bits.bits_per_attention_operand
+    output.say(
+        f"true bits: {bits.bits_per_weight:.4f} a weight, {bits.bits_per_input:.4f} an input element"
+        + ("" if attention is None else f", {attention:.4f} an attention operand")
+    )
+
+
+def _show_hardware(output: Output, platform: Platform, scores: TextScores) -> None:
+    if scores.coverage is not None:
+        output.say(f"in hardware arithmetic: {100 * scores.coverage:.2f} % of the multiply-accumulates")
+    if scores.evaluation.hardware is not None:
+        _show_cost(output, platform, scores.evaluation.hardware)
 
 
 def _show_cost(output: Output, platform: Platform, cost: HardwareReport) -> None:

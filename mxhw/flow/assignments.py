@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mxhw.ir import Assignment, Graph
+from mxhw.ir.cache import CACHE
 
 __all__ = ["DEFAULT_INPUTS", "DEFAULT_WEIGHTS", "assignment_for", "uniform_assignment"]
 
@@ -13,8 +14,12 @@ DEFAULT_INPUTS = "int8-e8m0"
 
 
 def uniform_assignment(graph: Graph, weights: str = DEFAULT_WEIGHTS, inputs: str = DEFAULT_INPUTS) -> Assignment:
-    """Return one format for all weights, and one for all inputs and attention operands."""
-    formats = {key: weights if site.operand == "weight" else inputs for key, site in graph.sites.items()}
+    """Return one format for all weights, and one for all inputs and attention operands; the KV cache stays as it is."""
+    formats = {
+        key: weights if site.operand == "weight" else inputs
+        for key, site in graph.sites.items()
+        if site.operand != CACHE
+    }
     return Assignment(graph.signature.model, formats, {}, {"uniform": [weights, inputs]})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mxhw.flow.prepare import Prepared
 from mxhw.ir import Assignment
+from mxhw.ir.cache import CACHE
 from mxhw.passes.analysis import Quality, evaluate_hardware
 from mxhw.passes.analysis.ledger import site_bits
 from mxhw.passes.search import Choice, TrialRecord
@@ -88,6 +89,8 @@ def _node(prepared: Prepared, assignment: Assignment, name: str, values: Mapping
     info, sequence = prepared.graph.nodes[name], prepared.config.platform.sequence
     bits = {}
     for site in info.sites:
+        if site.operand == CACHE and site.key not in assignment.formats:
+            continue  # a search does not choose it, and a page of designs has nothing to say about it
         stored, elements = site_bits(prepared.graph, site, assignment, 1, sequence)
         bits[site.operand] = stored / elements
     area = sum(values["logic"].values())

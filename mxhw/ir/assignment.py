@@ -4,10 +4,11 @@ It is a small JSON file that a person can read, edit and replay:
 
     {"mxhw_assignment": 1, "model": "demo",
      "formats": {"lm_head:weight": "bitmod4", "lm_head:input": "int8-e8m0"},
-     "arrays": {"lm_head": [4, 8]}, "notes": {}}
+     "arrays": {"lm_head": [4, 8]}, "notes": {}, "axes": {}}
 
-`arrays` gives the rows and columns of processing elements of a node's unit. Sites and nodes that are absent keep the
-default of whoever applies the assignment.
+`arrays` gives the rows and columns of processing elements of a node's unit, `axes` the axis of KV cache sites: -1 to
+round token by token (the default), -2 in blocks along the sequence (:mod:`mxhw.ir.cache`). Sites and nodes that are
+absent keep the default of whoever applies the assignment.
 """
 
 import json
@@ -19,6 +20,7 @@ from typing import Any
 from mxhw.errors import InputError, nearest
 from mxhw.files import write_text
 from mxhw.formats import parse_format
+from mxhw.ir.cache import CACHE, tokens_per_block
 from mxhw.ir.graph import Graph
 from mxhw.ir.metadata import SiteKey
 
@@ -27,7 +29,7 @@ __all__ = ["Assignment"]
 VERSION = 1
 DEFAULT_ARRAY = (4, 8)
 _MARK = "mxhw_assignment"
-_FIELDS = (_MARK, "model", "formats", "arrays", "notes")
+_FIELDS = (_MARK, "model", "formats", "arrays", "notes", "axes")
 
 
 @dataclass(frozen=True)
@@ -43,27 +45,37 @@ class Assignment:
         See :meth:`array` for nodes that are absent.
     notes : mapping
         Free: scores, seeds, the command that made it.
+    axes : mapping of site key to int
+        Of "cache" sites only; absent ones keep the axis of the graph's site.
     """
 
     model: str
     formats: Mapping[SiteKey, str] = field(default_factory=dict)
     arrays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    axes: Mapping[SiteKey, int] = field(default_factory=dict)
 
     def array(self, node: str) -> tuple[int, int]:
         """Return (rows, columns) of a node's array; :data:`DEFAULT_ARRAY` where the assignment has none."""
         return self.arrays.get(node, DEFAULT_ARRAY)
 
     def check(self, graph: Graph) -> None:
-        """Raise an InputError, with the nearest known name, for a site, format or node that does not exist."""
+        """Raise an InputError, with the nearest known name, for a site, format, axis or node that does not exist."""
         sites, gemms = graph.sites, [info.name for info in graph.gemms]
         for key, name in self.formats.items():
             if key not in sites:
                 raise graph.unknown_site(key)
             try:
-                parse_format(name)
+                fmt = parse_format(name)
+                if sites[key].operand == CACHE:
+                    tokens_per_block(fmt, self.axes.get(key, sites[key].axis))
             except InputError as error:
                 raise InputError(f"site {key!r}: {error}") from None
+        for key in self.axes:
+            if key not in sites:
+                raise graph.unknown_site(key)
+            if sites[key].operand != CACHE:
+                raise InputError(f"axes name {key!r}, but only the axis of a {CACHE!r} site can be chosen")
         for node in self.arrays:
             if node not in gemms:
                 raise InputError(
@@ -78,6 +90,7 @@ class Assignment:
             "formats": dict(self.formats),
             "arrays": {node: list(sizes) for node, sizes in self.arrays.items()},
             "notes": dict(self.notes),
+            "axes": dict(self.axes),
         }
 
     @classmethod
@@ -100,8 +113,12 @@ class Assignment:
         for site, name in formats.items():
             if not isinstance(name, str):
                 raise InputError(f"{where}: format of {site!r} must be a name, not {name!r:.60}")
+        axes = _mapping(data, "axes", where)
+        for site, axis in axes.items():
+            if type(axis) is not int:
+                raise InputError(f"{where}: axis of {site!r} must be -1 or -2, not {axis!r:.60}")
         arrays = {node: _array(node, sizes, where) for node, sizes in _mapping(data, "arrays", where).items()}
-        return cls(model=model, formats=formats, arrays=arrays, notes=_mapping(data, "notes", where))
+        return cls(model=model, formats=formats, arrays=arrays, notes=_mapping(data, "notes", where), axes=axes)
 
     def save(self, path: str | Path) -> None:
         """Write the assignment to a JSON file, whole or not at all."""

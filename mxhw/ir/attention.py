@@ -35,13 +35,13 @@ def dialect_attention(
 ) -> tuple[Tensor, None]:
     """Attention in the signature that `AttentionInterface` asks for; shapes [batch, heads, sequence, dim].
 
+    `s_aux` [heads] are attention sinks.
+
     Raises
     ------
     InputError
-        For attention sinks, and for masks that are not additive with four dimensions.
+        For masks that are not additive with four dimensions.
     """
-    if s_aux is not None:
-        raise InputError(f"attention sinks of {type(module).__name__} are not in the dialect; choose a model without")
     if attention_mask is not None and attention_mask.dim() != 4:
         raise InputError(
             f"attention mask of {type(module).__name__} must be additive and 4-D, not {attention_mask.dim()}-D"
@@ -50,7 +50,7 @@ def dialect_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     scores = torch.ops.mxhw.attn_qk(query, key, float(scale))
     probabilities = torch.ops.mxhw.attn_softmax(
-        scores, attention_mask, bool(causal) and attention_mask is None, sliding_window or 0, softcap or 0.0
+        scores, attention_mask, bool(causal) and attention_mask is None, sliding_window or 0, softcap or 0.0, s_aux
     )
     return torch.ops.mxhw.attn_pv(probabilities, value).transpose(1, 2).contiguous(), None
 
@@ -65,7 +65,18 @@ def _refuse_padding(*_: Any, attention_mask: Tensor | None = None, **__: Any) ->
 
 @contextmanager
 def use_dialect_attention(model: Any) -> Iterator[None]:
-    """Give a Hugging Face `model` the dialect's attention inside the context, and its own one back after it."""
+    """Give a Hugging Face `model` the dialect's attention inside the context, and its own one back after it.
+
+    A model of a class that does not go through `AttentionInterface` (Bloom, Falcon, GPT-J) gets its own eager attention
+    instead, whose products of two activations are nodes of kind `matmul`. Any other module stays as it is.
+    """
+    if not hasattr(model, "set_attn_implementation"):
+        yield
+        return
+    if not model._can_set_attn_implementation():
+        with _own_eager_attention(model.config):
+            yield
+        return
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(IMPLEMENTATION, dialect_attention)
@@ -76,3 +87,13 @@ def use_dialect_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+@contextmanager
+def _own_eager_attention(config: Any) -> Iterator[None]:
+    before = config._attn_implementation
+    config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

@@ -5,9 +5,9 @@ plug points make attention and RoPE arrive whole (capture.md has the measurement
 graph shares the parameters of the model and computes exactly what it computes with eager attention.
 """
 
+import inspect
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,13 +17,15 @@ from mxhw.errors import InputError
 from mxhw.ir.attention import use_dialect_attention
 from mxhw.ir.clean import clean
 from mxhw.ir.describe import describe
-from mxhw.ir.fold import TRANSPOSED, fold
+from mxhw.ir.experts import use_dialect_experts
+from mxhw.ir.export import LONGEST, check_sizes, export_model
+from mxhw.ir.fold import fold
 from mxhw.ir.graph import Graph, Signature
-from mxhw.ir.provenance import marked_functions, provenance
+from mxhw.ir.provenance import provenance
+from mxhw.ir.raising import TRANSPOSED
+from mxhw.ir.weightless import is_weightless, restore_buffers
 
-__all__ = ["capture_features", "capture_language_model"]
-
-_LONGEST = 1 << 20  # bound of the symbolic sizes
+__all__ = ["capture_features", "capture_language_model", "dialect_module"]
 
 
 def capture_language_model(
@@ -34,21 +36,25 @@ def capture_language_model(
     Raises
     ------
     InputError
-        If the sizes are not positive or the sequence is longer than the model's context, or the model cannot be
-        exported.
+        If the model takes something else, the sizes are not positive or the sequence is longer than the model's
+        context, or the model cannot be exported.
     """
     config: Any = model.config
-    context = getattr(config, "max_position_embeddings", None)
-    _check_sizes(batch, sequence, context)
-    # torch.export treats sizes 0 and 1 as constants, so a symbolic batch of one is traced with two.
-    size = (max(batch, 2), max(sequence, 4)) if dynamic else (batch, sequence)
-    dims = {0: torch.export.Dim("b", max=_LONGEST), 1: torch.export.Dim("s", max=_LONGEST)}
-    with use_dialect_attention(model):
-        exported = _export(
-            model,
-            {"input_ids": torch.zeros(size, dtype=torch.long), "use_cache": False},
-            {"input_ids": dims, "use_cache": None} if dynamic else None,
-        )
+    _check_takes_tokens(model)
+    context = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    check_sizes(batch, sequence, context)
+    # torch.export treats sizes 0 and 1 as constants, so a symbolic batch of one is traced with two. Models that slice a
+    # table of all positions would make the largest length a case of its own; what is traced below it holds for it too.
+    longest = max(2, (context or LONGEST) - 1)
+    size = (max(batch, 2), min(max(sequence, 4), longest)) if dynamic else (batch, sequence)
+    dims = {0: torch.export.Dim("b", max=LONGEST), 1: torch.export.Dim("s", max=longest)}
+    device = "meta" if is_weightless(model) else "cpu"
+    inputs: dict[str, Any] = {"input_ids": torch.zeros(size, dtype=torch.long, device=device)}
+    shapes: dict[str, Any] = {"input_ids": dims}
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        inputs["use_cache"], shapes["use_cache"] = False, None
+    with use_dialect_attention(model), use_dialect_experts(model):
+        exported = export_model(model, inputs, shapes if dynamic else None)
     signature = Signature(
         model=name or type(model).__name__,
         kind="tokens",
@@ -58,13 +64,15 @@ def capture_language_model(
         vocabulary=getattr(config, "vocab_size", None),
         context=context,
     )
-    return _graph(exported, "input_ids", signature)
+    graph = _graph(exported, "input_ids", signature)
+    restore_buffers(graph.module, model)
+    return graph
 
 
 def capture_features(
     module: nn.Module, example: Tensor | None = None, *, batch: int = 1, dynamic: bool = True, name: str | None = None
 ) -> Graph:
-    """Capture a plain module, for instance an MLP, that takes one floating-point tensor.
+    """Capture a module, for instance an MLP, a CNN or a vision transformer, that takes one floating-point tensor.
 
     `example` gives the input's shape; without one it is [batch, features of the first `Linear`]. The first dimension
     is symbolic, and for three dimensions the second one too (tokens).
@@ -75,7 +83,7 @@ def capture_features(
         If neither an example nor a first `Linear` tells the input's shape, or the module cannot be exported.
     """
     if example is None:
-        _check_sizes(batch, 1, None)
+        check_sizes(batch, 1, None)
         first = next((m for m in module.modules() if isinstance(m, nn.Linear)), None)
         if first is None:
             raise InputError(f"{type(module).__name__} has no Linear that tells its input's shape; give example=tensor")
@@ -90,63 +98,54 @@ def capture_features(
         batch=sizes[0],
         sequence=sizes[1] if len(sizes) == 3 else 1,
         dynamic=dynamic,
+        features=tuple(None if i in symbolic else size for i, size in enumerate(sizes)),
+        dtype=str(example.dtype).removeprefix("torch."),
     )
     traced, shapes = example, None
     if dynamic:
         traced = example.new_zeros([max(size, 2) if i in symbolic else size for i, size in enumerate(sizes)])
-        shapes = ({i: torch.export.Dim(dim, max=_LONGEST) for i, dim in symbolic.items()},)
-    return _graph(_export(module, (traced,), shapes), None, signature)
+        shapes = ({i: torch.export.Dim(dim, max=LONGEST) for i, dim in symbolic.items()},)
+    with use_dialect_attention(module), use_dialect_experts(module):
+        exported = export_model(module, (traced,), shapes)
+    return _graph(exported, None, signature)
 
 
-def _check_sizes(batch: int, sequence: int, context: int | None) -> None:
-    for what, value in (("batch", batch), ("sequence", sequence)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{what} must be a positive integer, not {value!r}")
-    if context is not None and sequence > context:
-        raise InputError(f"sequence {sequence} is longer than the model's context of {context} positions")
-
-
-def _export(model: nn.Module, inputs: dict[str, Any] | tuple[Tensor, ...], shapes: Any) -> fx.GraphModule:
-    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
-    with torch.no_grad(), _evaluating(model), marked_functions(model), torch.fx.traceback.preserve_node_meta():
-        try:
-            exported = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
-        except InputError:
-            raise
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{type(model).__name__} cannot be captured by torch.export: {reason:.300}") from error
-        return exported.module(check_guards=False)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` into evaluation mode, and every part of it back into its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+def _check_takes_tokens(model: Any) -> None:
+    """Refuse what needs another input than token ids, or more than that."""
+    name = getattr(model, "main_input_name", "input_ids")
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{type(model).__name__} needs the decoder's token ids beside {name}; only models with one input can be "
+            "captured: give its encoder or its decoder alone"
+        )
+    if name != "input_ids":
+        raise InputError(f"{type(model).__name__} takes {name}, not token ids; give example=tensor of that shape")
 
 
 def _graph(exported: fx.GraphModule, input_name: str | None, signature: Signature) -> Graph:
+    _one_input_one_output(exported.graph, input_name)
+    (source,) = exported.graph.find_nodes(op="placeholder")
+    return Graph(dialect_module(exported, _symbols(source.meta["val"])), signature)
+
+
+def dialect_module(exported: fx.GraphModule, symbols: Mapping[Any, str]) -> fx.GraphModule:
+    """Return what `torch.export` gave as nodes of the dialect, described, each parameter under its own name.
+
+    `symbols` maps the sympy symbols of the inputs' sizes to the names that :mod:`mxhw.ir.symbolic` knows.
+    """
     graph = exported.graph
     for node in graph.nodes:
         if node.op == "get_attr":
             node.meta["val"] = operator.attrgetter(node.target)(exported)
-    _one_input_one_output(graph, input_name)
     clean(exported)
     fold(exported)
     attributes = _own_parameters(exported)
-    (source,) = graph.find_nodes(op="placeholder")
-    describe(graph, _symbols(source.meta["val"]))
+    describe(graph, symbols)
     for node in graph.nodes:
         node.meta = {"mxhw": node.meta["mxhw"]} if "mxhw" in node.meta else {}
         if node.op == "call_module":
             attributes[node.target] = exported.get_submodule(node.target)
-    return Graph(fx.GraphModule(attributes, graph, class_name="CapturedModel"), signature)
+    return fx.GraphModule(attributes, graph, class_name="CapturedModel")
 
 
 def _one_input_one_output(graph: fx.Graph, input_name: str | None) -> None:
@@ -190,7 +189,7 @@ def _own_parameters(module: fx.GraphModule) -> dict[str, Any]:
 
 
 def _transposed(weight: Tensor) -> Tensor:
-    turned = weight.detach().t()
+    turned = weight.detach().mT
     return nn.Parameter(turned, requires_grad=weight.requires_grad) if isinstance(weight, nn.Parameter) else turned
 
 

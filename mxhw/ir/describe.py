@@ -1,6 +1,6 @@
 """Third step: write down for every node that computes what it is (:class:`mxhw.ir.metadata.NodeInfo`).
 
-Views and the integer bookkeeping of positions compute no value of the model and get no record.
+Views, constants and the integer bookkeeping of positions compute no value of the model and get no record.
 """
 
 import re
@@ -15,25 +15,23 @@ from torch import fx
 from torch._ops import OpOverload
 
 from mxhw.errors import InputError
-from mxhw.ir.dialect import GEMM_OPS, OPERAND_POSITION, QUANTIZABLE, TARGET_OPS, VIEWS
+from mxhw.ir.dialect import ADDS_FIRST, GEMM_OPS, TARGET_OPS, VIEWS, operand_position, quantizable
 from mxhw.ir.fold import FOLDED
 from mxhw.ir.metadata import NodeInfo, Shape, Site
 from mxhw.ir.provenance import Provenance, provenance
-from mxhw.ir.symbolic import size_from_torch
+from mxhw.ir.symbolic import Size, size_from_torch
 
-__all__ = ["INFO", "INPUT", "describe"]
+__all__ = ["INFO", "INPUT", "SOURCE", "describe"]
 
 INFO = "mxhw"  # meta key of a node's NodeInfo
+SOURCE = "mxhw_source"  # meta key of an input that is not the model's own: how `NodeInfo.inputs` names it
 INPUT = "input"  # how `NodeInfo.inputs` names the model's input
 _SUFFIX = {"attn_qk": "qk", "attn_pv": "pv"}
-_ADDS_FIRST = frozenset(
-    {torch.ops.aten.addmm.default, torch.ops.aten.baddbmm.default}
-)  # their factors follow a summand
 _LAYER = re.compile(r"(.+?\.\d+)\.")
 
 
 def describe(graph: fx.Graph, symbols: Mapping[Any, str]) -> None:
-    """Put a NodeInfo into `meta["mxhw"]` of every computing node; `symbols` maps sympy symbols to "b" and "s"."""
+    """Put a NodeInfo into `meta["mxhw"]` of every computing node; `symbols` maps sympy symbols to "b", "s" and "p"."""
     taken: set[str] = set()
     nodes: list[fx.Node] = []
     for node in graph.nodes:
@@ -44,9 +42,12 @@ def describe(graph: fx.Graph, symbols: Mapping[Any, str]) -> None:
 
 
 def _is_bookkeeping(node: fx.Node) -> bool:
-    name = getattr(node.target, "__name__", str(node.target)).partition(".")[0]
     value = _first(node.meta["val"])
-    return name in VIEWS or not isinstance(value, torch.Tensor) or not value.is_floating_point()
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return True
+    if str(getattr(node.target, "__name__", node.target)).partition(".")[0] in VIEWS:
+        return True
+    return not any(isinstance(_first(a.meta["val"]), torch.Tensor) for a in _arguments(node))  # a constant
 
 
 def _info(node: fx.Node, symbols: Mapping[Any, str], taken: set[str]) -> NodeInfo:
@@ -55,11 +56,20 @@ def _info(node: fx.Node, symbols: Mapping[Any, str], taken: set[str]) -> NodeInf
     tensors = [a for a in _arguments(node) if isinstance(_first(a.meta["val"]), torch.Tensor)]
     shapes = [tuple(_first(a.meta["val"]).shape) for a in tensors]
 
+    def size(value: Any) -> Size:
+        try:
+            return size_from_torch(value, symbols)
+        except InputError as error:
+            raise InputError(
+                f"sizes of {source.fqn!r} ({source.module_class}) cannot stay symbolic, capture with dynamic=False: "
+                f"{error}"
+            ) from None
+
     def shape(sizes: Any) -> Shape:
-        return tuple(size_from_torch(size, symbols) for size in sizes)
+        return tuple(size(each) for each in sizes)
 
     op = _op(node, source, tensors)
-    name = _unique(_base_name(op, source), taken)
+    name = _unique(_base_name(op, node, source), taken)
     input_shapes = tuple(shape(sizes) for sizes in shapes)
     return NodeInfo(
         name=name,
@@ -70,13 +80,15 @@ def _info(node: fx.Node, symbols: Mapping[Any, str], taken: set[str]) -> NodeInf
         input_shapes=input_shapes,
         output_shape=shape(value.shape),
         dtype=str(value.dtype).removeprefix("torch."),
-        macs=size_from_torch(_macs(op, node, shapes, value), symbols),
+        macs=size(_macs(op, node, shapes, value)),
         inputs=tuple(dict.fromkeys(producer for a in tensors for producer in _producers(a))),
         sites=tuple(
-            Site(node=name, operand=operand, shape=input_shapes[OPERAND_POSITION[operand]], axis=axis)
-            for operand, axis in QUANTIZABLE.get(op, ())
+            Site(node=name, operand=operand, shape=input_shapes[operand_position(node.target, operand)], axis=axis)
+            for operand, axis in quantizable(op, node.target, shapes)
         ),
         causal=op in ("attn_qk", "attn_pv") and _is_causal(node),
+        experts=int(shapes[1][0]) if op == "expert_linear" else None,
+        active_experts=int(shapes[2][0]) if op == "expert_linear" else None,
     )
 
 
@@ -86,7 +98,7 @@ def _op(node: fx.Node, source: Provenance, tensors: list[fx.Node]) -> str:
     if isinstance(node.target, OpOverload) and node.target.namespace not in ("aten", "mxhw"):
         raise InputError(
             f"operator {node.target} of {source.fqn!r} ({source.module_class}) is not in the dialect; models whose "
-            "layers call custom operators, such as mixtures of experts, cannot be captured"
+            "layers call custom operators cannot be captured"
         )
     op = TARGET_OPS.get(node.target) or source.op or "other"  # type: ignore[call-overload]
     if op == "linear" and tensors[1].op != "get_attr":
@@ -94,9 +106,17 @@ def _op(node: fx.Node, source: Provenance, tensors: list[fx.Node]) -> str:
     return op
 
 
-def _base_name(op: str, source: Provenance) -> str:
-    """Return the module's path where the node is all that the module does, else the path and the kind."""
-    if source.op == op and op != "rope":
+def _base_name(op: str, node: fx.Node, source: Provenance) -> str:
+    """Return the module's path where the node is all that the module does, else the path and the kind.
+
+    A product with a parameter named as that of a linear layer is what gives the module its name (the router of
+    experts, which does more), and each product of experts is named by its parameter.
+    """
+    if op in ("linear", "expert_linear") and isinstance(node.args[1], fx.Node):
+        path = str(node.args[1].target)
+        if path.startswith(f"{source.fqn}.") and node.args[1].op == "get_attr":
+            return path.removesuffix(".weight")
+    if source.op == op and op not in ("rope", "router"):
         return source.fqn
     return f"{source.fqn}.{_SUFFIX.get(op, op)}".removeprefix(".")
 
@@ -113,10 +133,10 @@ def _unique(name: str, taken: set[str]) -> str:
 def _macs(op: str, node: fx.Node, shapes: list[tuple[Any, ...]], value: torch.Tensor) -> Any:
     """Return the multiply-accumulates of a product, an int or a symbolic one; zero for every other node."""
     outputs = prod(value.shape)
-    if op in GEMM_OPS:
+    if op in GEMM_OPS or op == "expert_linear":
         return outputs * shapes[0][-1]
     if op == "matmul":
-        return outputs * shapes[1 if node.target in _ADDS_FIRST else 0][-1]
+        return outputs * shapes[node.target in ADDS_FIRST][-1]
     if op == "conv":
         return outputs * prod(shapes[1][1:])
     if op == "attention":
@@ -144,7 +164,7 @@ def _producers(node: fx.Node) -> Iterator[str]:
     if INFO in node.meta:
         yield node.meta[INFO].name
     elif node.op == "placeholder":
-        yield INPUT
+        yield node.meta.get(SOURCE, INPUT)
     elif node.op == "call_function" and isinstance(_first(node.meta["val"]), torch.Tensor):
         for argument in _arguments(node):
             yield from _producers(argument)

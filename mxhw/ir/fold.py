@@ -11,23 +11,22 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
-from mxhw.errors import InputError
 from mxhw.ir.dialect import PRODUCTS
 from mxhw.ir.provenance import Provenance, provenance
+from mxhw.ir.raising import raise_module, raise_products
 
-__all__ = ["BODIES", "FOLDED", "TRANSPOSED", "fold"]
+__all__ = ["BODIES", "FOLDED", "fold"]
 
 BODIES = "_bodies"  # submodule that holds the graphs of folded nodes
 FOLDED = "mxhw_folded"  # meta key of a folded node: its Provenance
 
-TRANSPOSED = "mxhw_transposed"  # meta key of a raised linear node: its weight is stored as [in, out]
-
 
 def fold(module: fx.GraphModule) -> None:
     """Fold the runs of `module`'s graph, in place; needs `meta["val"]` on every node."""
+    raise_products(module.graph)
     for number, (source, nodes) in enumerate(_runs(module.graph.nodes)):
         if source.op == "linear":
-            _raise_linear(module.graph, source, nodes)
+            raise_module(module.graph, source, nodes)
         elif len(nodes) > 1:
             _replace_by_body(module, f"{BODIES}.{source.op}_{number}", source, nodes)
     module.graph.lint()
@@ -54,6 +53,7 @@ def _runs(nodes: Iterable[fx.Node]) -> list[tuple[Provenance, list[fx.Node]]]:
 def _replace_by_body(module: fx.GraphModule, name: str, source: Provenance, nodes: list[fx.Node]) -> None:
     graph, inside = module.graph, set(nodes)
     outputs = [node for node in nodes if any(user not in inside for user in node.users)]
+    outputs.sort(key=_is_integer)  # stable; a folded node is described by its first output
     inputs = list(dict.fromkeys(a for node in nodes for a in node.all_input_nodes if a not in inside))
     body, copies = fx.Graph(), {}
     for node in inputs:
@@ -82,26 +82,6 @@ def _replace_by_body(module: fx.GraphModule, name: str, source: Provenance, node
         graph.erase_node(node)
 
 
-def _raise_linear(graph: fx.Graph, source: Provenance, nodes: list[fx.Node]) -> None:
-    """Turn GPT-2's `Conv1D`, an `addmm` between views with the weight as [in, out], into `linear` with [out, in].
-
-    The transposed weight is a view of the stored one, so `linear` calls the same kernel on the same memory.
-    """
-    if len(nodes) == 1 and nodes[0].target is torch.ops.aten.linear.default:
-        return
-    inside = set(nodes)
-    outside = list(dict.fromkeys(a for node in nodes for a in node.all_input_nodes if a not in inside))
-    parameters = {len(a.meta["val"].shape): a for a in outside if a.op == "get_attr"}
-    inputs = [a for a in outside if a.op != "get_attr" and isinstance(a.meta["val"], torch.Tensor)]
-    results = [node for node in nodes if any(user not in inside for user in node.users)]
-    products = [node for node in nodes if node.target in PRODUCTS]
-    if len(inputs) != 1 or 2 not in parameters or len(results) != 1 or len(products) != 1:
-        raise InputError(f"module {source.fqn!r} of class {source.module_class} is not a linear layer that mxhw knows")
-    weight, bias = parameters[2], parameters.get(1)
-    with graph.inserting_after(nodes[-1]):
-        linear = graph.call_function(torch.ops.aten.linear.default, (inputs[0], weight, *([bias] if bias else [])))
-    linear.meta = dict(results[0].meta)
-    linear.meta[TRANSPOSED] = weight.target
-    results[0].replace_all_uses_with(linear)
-    for node in reversed(nodes):
-        graph.erase_node(node)
+def _is_integer(node: fx.Node) -> bool:
+    value = node.meta["val"]
+    return not (isinstance(value, torch.Tensor) and value.is_floating_point())

@@ -8,47 +8,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from mxhw.errors import InputError, nearest
 from mxhw.ir.describe import INFO
-from mxhw.ir.dialect import OPERAND_POSITION
+from mxhw.ir.dialect import operand_position
 from mxhw.ir.metadata import NodeInfo, Site, SiteKey
+from mxhw.ir.signature import Signature
 from mxhw.ir.symbolic import size_at
 
 __all__ = ["Graph", "Signature"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signature:
-    """What a graph takes.
-
-    Attributes
-    ----------
-    model : str
-        Name of the model that was captured.
-    kind : str
-        "tokens" (ids [batch, sequence]) or "features" (one floating-point tensor).
-    batch, sequence : int
-        Sizes given at capture: the defaults of everything that needs sizes.
-    dynamic : bool
-        Whether it runs at other sizes too.
-    vocabulary, context : int, optional
-        Number of token ids, and of positions.
-    """
-
-    model: str
-    kind: str
-    batch: int
-    sequence: int
-    dynamic: bool
-    vocabulary: int | None = None
-    context: int | None = None
 
 
 class Graph:
@@ -85,6 +59,19 @@ class Graph:
         return [info for info in self.nodes.values() if info.is_gemm]
 
     @property
+    def weighted(self) -> list[NodeInfo]:
+        """The nodes that multiply by a weight of their own (linear layers, experts, ...) in execution order."""
+        return [info for info in self.nodes.values() if any(site.operand == "weight" for site in info.sites)]
+
+    @property
+    def uncovered(self) -> list[NodeInfo]:
+        """The nodes that the dialect does not cover, in execution order: they run, as the float operators they are.
+
+        These are nodes of kind "other", and products whose operands are no sites (a fused attention).
+        """
+        return [info for info in self.nodes.values() if info.op == "other" or (info.macs and not info.sites)]
+
+    @property
     def blocks(self) -> dict[int, list[str]]:
         """The layers that share each block number: structurally equal ones stand together."""
         layers: dict[int, list[str]] = {}
@@ -95,6 +82,24 @@ class Graph:
                     members.append(info.layer)
         return layers
 
+    @property
+    def attributes(self) -> dict[str, Tensor]:
+        """Every parameter and buffer that the graph reads, by its path; tied weights are one tensor under two paths."""
+        nodes = self.module.graph.find_nodes(op="get_attr")
+        targets = dict.fromkeys(str(node.target) for node in nodes)
+        return {target: operator.attrgetter(target)(self.module) for target in targets}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the parameters are, tied ones counted once."""
+        unique = {id(value): value.numel() for value in self.attributes.values() if isinstance(value, nn.Parameter)}
+        return sum(unique.values())
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can run; False for a graph that was captured from a configuration only."""
+        return not any(value.is_meta for value in self.attributes.values())
+
     def run(self, x: Tensor) -> Tensor:
         """Return the logits [batch, sequence, vocabulary] of token ids [batch, sequence] (or the output for features).
 
@@ -103,28 +108,25 @@ class Graph:
         Raises
         ------
         InputError
-            If ids are not integers in the vocabulary, or the shape is not one that the graph was captured for.
+            If the graph has no weights, ids are not integers in the vocabulary, or the shape is not one that the graph
+            was captured for.
         """
         self._check_input(x)
         with torch.no_grad():
             y: Tensor = self.module(x)
             return y
 
-    def macs(self, batch: int | None = None, sequence: int | None = None) -> int:
-        """Return the multiply-accumulates of one run, the masked half of attention included."""
+    def macs(self, batch: int | None = None, sequence: int | None = None, past: int = 0) -> int:
+        """Return the multiply-accumulates of one run, the masked half of attention included.
+
+        `past` is the number of tokens that a cache holds before the run; it matters to graphs for decoding only.
+        """
         b, s = self.sizes(batch, sequence)
-        return sum(size_at(info.macs, b, s) for info in self.nodes.values())
+        return sum(size_at(info.macs, b, s, past) for info in self.nodes.values())
 
     def sizes(self, batch: int | None = None, sequence: int | None = None) -> tuple[int, int]:
         """Return batch and sequence, the captured ones where None; InputError if a static graph has others."""
-        captured = (self.signature.batch, self.signature.sequence)
-        asked = (captured[0] if batch is None else batch, captured[1] if sequence is None else sequence)
-        if not self.signature.dynamic and asked != captured:
-            raise InputError(
-                f"graph was captured for batch {captured[0]} and sequence {captured[1]} only, not {asked[0]} and "
-                f"{asked[1]}; capture with dynamic=True"
-            )
-        return asked
+        return self.signature.sizes(batch, sequence)
 
     def fx_node(self, name: str) -> fx.Node:
         """Return the fx node of that name; InputError if there is none."""
@@ -144,15 +146,16 @@ class Graph:
         node = self.fx_node(name)
         if all(site.operand != operand for site in node.meta[INFO].sites):
             raise self.unknown_site(f"{name}:{operand}")
-        return cast(fx.Node, node.args[OPERAND_POSITION[operand]])
+        return cast(fx.Node, node.args[operand_position(node.target, operand)])
 
     def set_operand(self, name: str, operand: str, value: fx.Node) -> None:
         """Make `value` feed an operand of a matrix product; recompile the module once all are set."""
         self.operand(name, operand)
-        self.fx_node(name).update_arg(OPERAND_POSITION[operand], value)
+        node = self.fx_node(name)
+        node.update_arg(operand_position(node.target, operand), value)
 
     def weight(self, name: str) -> Tensor:
-        """Return the weight [out, in] of a linear node, shared with the model.
+        """Return the weight [out, in] of a linear node, or [experts, out, in], shared with the model.
 
         Raises
         ------
@@ -162,7 +165,10 @@ class Graph:
         source = self.operand(name, "weight")
         if source.op != "get_attr":
             raise InputError(f"weight of {name!r} is computed by {source.name!r} here; ask the graph before the pass")
-        return cast(Tensor, operator.attrgetter(str(source.target))(self.module))
+        weight = cast(Tensor, operator.attrgetter(str(source.target))(self.module))
+        if weight.is_meta:
+            self.check_weights()
+        return weight
 
     def copy(self) -> Graph:
         """Return a graph with a structure of its own that shares every parameter with this one."""
@@ -170,7 +176,11 @@ class Graph:
         copies: dict[fx.Node, fx.Node] = {}
         for node in self.module.graph.nodes:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-        return Graph(fx.GraphModule(self.module, graph, class_name="CapturedModel"), self.signature)
+        return self._of_module(fx.GraphModule(self.module, graph, class_name="CapturedModel"))
+
+    def _of_module(self, module: fx.GraphModule) -> Graph:
+        """Return a graph of this kind around another module."""
+        return Graph(module, self.signature)
 
     def with_nodes(self, infos: Iterable[NodeInfo]) -> Graph:
         """Return a copy in which these records stand in for those of the same names; the rest stays."""
@@ -191,6 +201,14 @@ class Graph:
             if any(site.key in sites for site in info.sites):
                 infos.append(replace(info, sites=tuple(sites.get(site.key, site) for site in info.sites)))
         return self.with_nodes(infos)
+
+    def check_weights(self) -> None:
+        """Raise an InputError if the graph has no weights."""
+        if not self.has_weights:
+            raise InputError(
+                f"graph of {self.signature.model} has no weights, so it cannot run; capture a directory with "
+                "safetensors without config-only, or stream it (mxhw evaluate DIR --stream)"
+            )
 
     def unknown_node(self, name: str) -> InputError:
         """Return the error for a node that the graph lacks, with the nearest name."""
@@ -214,17 +232,5 @@ class Graph:
         return load_graph(Path(folder))
 
     def _check_input(self, x: Tensor) -> None:
-        signature = self.signature
-        if signature.kind == "features":
-            if not x.is_floating_point():
-                raise InputError(f"{signature.model} takes floating-point features, not {x.dtype}")
-            self.sizes(x.shape[0], x.shape[1] if x.dim() == 3 else None)
-            return
-        if x.dim() != 2 or x.is_floating_point() or x.numel() == 0:
-            raise InputError(f"token ids must be integers [batch, sequence], not {x.dtype} {tuple(x.shape)}")
-        self.sizes(x.shape[0], x.shape[1])
-        if signature.context is not None and x.shape[1] > signature.context:
-            raise InputError(f"{x.shape[1]} tokens are more than the context of {signature.context} positions")
-        low, high = int(x.min()), int(x.max())
-        if low < 0 or (signature.vocabulary is not None and high >= signature.vocabulary):
-            raise InputError(f"token ids must be from 0 to {(signature.vocabulary or 0) - 1}, not {low} to {high}")
+        self.check_weights()
+        self.signature.check(x)

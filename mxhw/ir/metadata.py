@@ -1,7 +1,7 @@
 """What the graph knows of a node: typed, frozen records, JSON both ways (architecture, section 3).
 
-Shapes and multiply-accumulates may be symbolic in the batch `b` and the sequence length `s`
-(:mod:`mxhw.ir.symbolic`), so that one capture serves every length.
+Shapes and multiply-accumulates may be symbolic in the batch `b`, the sequence length `s` and, where a cache is read,
+the tokens `p` before it (:mod:`mxhw.ir.symbolic`), so that one capture serves every length.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Site:
         Unique node name; one of "weight", "input", "lhs", "rhs", "cache".
     shape : tuple of sizes
     axis : int
-        The reduction dimension, negative: along it blocks and scales run.
+        Along it blocks and scales run, negative: the reduction dimension; for "cache" -1 (per token) or -2 (per block
+        of tokens), see :func:`mxhw.ir.cache.quantize_cache`.
     format : str, optional
         Name of the number format; None for the captured floating-point values.
     scale_rule : str, optional
@@ -160,7 +161,8 @@ class NodeInfo:
     macs : size
         Multiply-accumulates.
     inputs : tuple of str
-        Names of the nodes whose values it reads, views looked through; "input" is the model's input.
+        Names of the nodes whose values it reads, views looked through; "input" is the model's input
+        and "cache" the keys or values of the tokens before.
     sites : tuple of Site
         Operands that can be quantized.
     hardware : Hardware, optional
@@ -170,6 +172,8 @@ class NodeInfo:
         Equal for structurally equal layers.
     causal : bool
         Of attention: the scores above the diagonal are masked.
+    experts, active_experts : int, optional
+        Of the products of experts: how many weights there are, and how many of them multiply a token.
     """
 
     name: str
@@ -187,14 +191,16 @@ class NodeInfo:
     layer: str | None = None
     block: int | None = None
     causal: bool = False
+    experts: int | None = None
+    active_experts: int | None = None
 
     @property
     def is_gemm(self) -> bool:
         """Whether :meth:`gemm` has an answer: `linear`, `attn_qk` and `attn_pv`."""
         return self.op in GEMM_OPS
 
-    def gemm(self, batch: int = 1, sequence: int = 1) -> Gemm:
-        """Return the sizes of the matrix product at a batch and a sequence length.
+    def gemm(self, batch: int = 1, sequence: int = 1, past: int = 0) -> Gemm:
+        """Return the sizes of the matrix product at a batch, a sequence length and a number of cached tokens before it.
 
         A linear layer multiplies all tokens at once (m = batch * sequence); attention has one product per batch and
         head. The sizes of a static capture do not depend on the arguments.
@@ -206,8 +212,8 @@ class NodeInfo:
         """
         if not self.is_gemm:
             raise InputError(f"node {self.name!r} is {self.op!r}, not one of {', '.join(sorted(GEMM_OPS))}")
-        out = [size_at(size, batch, sequence) for size in self.output_shape]
-        k = size_at(self.input_shapes[0][-1], batch, sequence)
+        out = [size_at(size, batch, sequence, past) for size in self.output_shape]
+        k = size_at(self.input_shapes[0][-1], batch, sequence, past)
         if self.op == "linear":
             return Gemm(m=prod(out[:-1]), n=out[-1], k=k)
         return Gemm(m=out[-2], n=out[-1], k=k, count=prod(out[:-2]), causal=self.causal)

@@ -14,6 +14,7 @@ from torch import fx, nn
 from torch.fx import traceback
 
 from mxhw.ir.dialect import MARKED_FUNCTIONS, class_op
+from mxhw.ir.scan import REPLACEMENTS
 
 __all__ = ["Provenance", "marked_functions", "provenance"]
 
@@ -48,14 +49,19 @@ def provenance(node: fx.Node) -> Provenance:
 
 @contextmanager
 def marked_functions(model: nn.Module) -> Iterator[None]:
-    """Inside the context, mark what the functions of :data:`MARKED_FUNCTIONS` compute while `model` is traced."""
+    """Inside the context, mark what the functions of :data:`MARKED_FUNCTIONS` compute while `model` is traced.
+
+    Those of :data:`mxhw.ir.scan.REPLACEMENTS` are replaced by what stands in for them.
+    """
     replaced: list[tuple[Any, str, Callable[..., Any]]] = []
     for python_module in {sys.modules[type(module).__module__] for module in model.modules()}:
-        for name, op in MARKED_FUNCTIONS.items():
+        for name in (*MARKED_FUNCTIONS, *REPLACEMENTS):
             function = vars(python_module).get(name)
             if function is not None:
                 replaced.append((python_module, name, function))
-                setattr(python_module, name, _marking(function, op))
+                marked = name in MARKED_FUNCTIONS
+                stand_in = _marking(function, MARKED_FUNCTIONS[name]) if marked else REPLACEMENTS[name](function)
+                setattr(python_module, name, stand_in)
     try:
         yield
     finally:

@@ -1,5 +1,8 @@
 """Graphs on disk: a folder with graph.json (structure and records) and weights.safetensors (parameters).
 
+A graph without weights is stored with the shapes and types of its parameters; its weights.safetensors holds only the
+few buffers that are real.
+
 Nothing is pickled. graph.json carries the SHA-256 of the weights it belongs to, so that a folder whose two files do
 not match, because writing was interrupted or a file was replaced, is found at load.
 """
@@ -14,9 +17,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from mxhw.errors import InputError
+from mxhw.ir.cache_layers import cached_layers
+from mxhw.ir.decode import DecodeGraph
 from mxhw.ir.describe import INFO
 from mxhw.ir.encoding import decode_graph, encode_graph
 from mxhw.ir.graph import Graph, Signature
@@ -26,8 +32,13 @@ __all__ = ["load_graph", "save_graph"]
 
 VERSION = 1
 _MARK = "mxhw_graph"
+_CACHE = "cache"  # key of what a graph for decoding keeps per layer
 _GRAPH_FILE = "graph.json"
 _WEIGHTS_FILE = "weights.safetensors"
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool)
+}  # of weights that are absent
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,6 +65,8 @@ def save_graph(graph: Graph, folder: Path) -> None:
         "bodies": {name: encode_graph(_body_graph(name, body)) for name, body in bodies.items()},
         "records": {node.name: node.meta[INFO].to_json() for node in graph.module.graph.nodes if INFO in node.meta},
     }
+    if isinstance(graph, DecodeGraph):
+        content[_CACHE] = [layer.to_json() for layer in graph.layers]
     weights = folder / f".{_WEIGHTS_FILE}.{os.getpid()}"
     structure = folder / f".{_GRAPH_FILE}.{os.getpid()}"
     try:
@@ -82,7 +95,9 @@ def load_graph(folder: Path) -> Graph:
     content = _read(folder / _GRAPH_FILE)
     tensors = _read_weights(folder / _WEIGHTS_FILE, content.get("weights_sha256"), where)
     graph, nodes = decode_graph(content.get("nodes"), where)
-    root: dict[str, Any] = _build_attributes(_object(content, "attributes", where), tensors, where)
+    attributes = _object(content, "attributes", where)
+    tensors |= _without_data(attributes, where)
+    root: dict[str, Any] = _build_attributes(attributes, tensors, where)
     for name, body in _object(content, "bodies", where).items():
         root[name] = fx.GraphModule({}, _checked_body(decode_graph(body, f"{where}: body {name!r:.60}")[0], where))
     for node in graph.nodes:
@@ -90,13 +105,16 @@ def load_graph(folder: Path) -> Graph:
             wanted = Tensor if node.op == "get_attr" else nn.Module
             if not isinstance(root.get(str(node.target)), wanted):
                 raise InputError(f"{where}: node {node.name!r} uses {node.target!r}, which is not stored")
-    if len(graph.find_nodes(op="placeholder")) != 1:
+    if _CACHE not in content and len(graph.find_nodes(op="placeholder")) != 1:
         raise InputError(f"{where}: the graph must have one input")
     _attach_records(_object(content, "records", where), nodes, where)
     signature = _signature(_object(content, "signature", where), where)
     try:
         graph.lint()
-        return Graph(fx.GraphModule(root, graph, class_name="CapturedModel"), signature)
+        module = fx.GraphModule(root, graph, class_name="CapturedModel")
+        if _CACHE in content:
+            return DecodeGraph(module, signature, cached_layers(content[_CACHE], graph))
+        return Graph(module, signature)
     except (RuntimeError, KeyError, ValueError, AttributeError, SyntaxError) as error:
         raise InputError(f"{where} describes no valid graph: {error}") from None
 
@@ -110,17 +128,24 @@ def _attributes(
     stored: dict[tuple[Any, ...], str] = {}
     for target in dict.fromkeys(str(node.target) for node in module.graph.find_nodes(op="get_attr")):
         tensor = operator.attrgetter(target)(module)
-        transposed = tensor.dim() == 2 and not tensor.is_contiguous() and tensor.t().is_contiguous()
-        plain = tensor.detach().t() if transposed else tensor.detach()
-        key = (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype) if plain.numel() else (target,)
+        transposed = tensor.dim() in (2, 3) and not tensor.is_contiguous() and tensor.mT.is_contiguous()
+        plain = tensor.detach().mT if transposed else tensor.detach()
+        key: tuple[Any, ...] = (
+            (plain.data_ptr(), plain.shape, plain.stride(), plain.dtype) if plain.numel() else (target,)
+        )
+        if tensor.is_meta:
+            key = (id(tensor),)  # no data, hence no address: tied weights are one object
         if key not in stored:
             stored[key] = target
-            tensors[target] = plain.contiguous().clone() if not plain.is_contiguous() else plain
+            if not tensor.is_meta:
+                tensors[target] = plain.contiguous().clone() if not plain.is_contiguous() else plain
         attributes[target] = {
             "tensor": stored[key],
             "transposed": transposed,
             "parameter": isinstance(tensor, nn.Parameter),
         }
+        if tensor.is_meta:
+            attributes[target] |= {"shape": list(plain.shape), "dtype": str(plain.dtype).removeprefix("torch.")}
     return _unshared(tensors), attributes
 
 
@@ -136,6 +161,18 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
+def _without_data(attributes: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """Return the tensors of a graph without weights, on the meta device: their shape and type stand in graph.json."""
+    made = {}
+    for target, entry in attributes.items():
+        if isinstance(entry, dict) and "shape" in entry and entry.get("tensor") == target:
+            shape, dtype = entry["shape"], _DTYPES.get(str(entry.get("dtype")))
+            if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or dtype is None:
+                raise InputError(f"{where}: attribute {target!r:.80} has no valid shape and dtype: {entry!r:.120}")
+            made[target] = torch.empty(shape, dtype=dtype, device="meta")
+    return made
+
+
 def _build_attributes(data: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) -> dict[str, Any]:
     made: dict[tuple[str, bool, bool], Tensor] = {}
     attributes = {}
@@ -144,7 +181,7 @@ def _build_attributes(data: Mapping[str, Any], tensors: Mapping[str, Tensor], wh
             raise InputError(f"{where}: attribute {target!r:.80} names a tensor that {_WEIGHTS_FILE} lacks")
         key = (entry["tensor"], entry.get("transposed") is True, entry.get("parameter") is True)
         if key not in made:
-            tensor = tensors[key[0]].t() if key[1] else tensors[key[0]]
+            tensor = tensors[key[0]].mT if key[1] else tensors[key[0]]
             made[key] = nn.Parameter(tensor, requires_grad=tensor.is_floating_point()) if key[2] else tensor
         attributes[target] = made[key]
     return attributes
@@ -181,13 +218,15 @@ def _attach_records(records: Mapping[str, Any], nodes: Mapping[str, fx.Node], wh
 
 def _signature(data: Mapping[str, Any], where: str) -> Signature:
     types = {"model": str, "kind": str, "batch": int, "sequence": int, "dynamic": bool}
-    optional = {"vocabulary": int, "context": int}
+    optional = {"vocabulary": int, "context": int, "features": list, "dtype": str}
     known = {field.name for field in fields(Signature)}
     fits = set(data) <= known and all(type(data.get(key)) is kind for key, kind in types.items())
     fits = fits and all(data.get(key) is None or type(data[key]) is kind for key, kind in optional.items())
+    features = data.get("features")
+    fits = fits and all(size is None or type(size) is int for size in features or ())
     if not fits or data["kind"] not in ("tokens", "features"):
         raise InputError(f"{where}: signature is malformed: {dict(data)!r:.120}")
-    return Signature(**data)
+    return Signature(**{**data, "features": None if features is None else tuple(features)})
 
 
 def _read(file: Path) -> dict[str, Any]:

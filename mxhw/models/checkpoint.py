@@ -11,8 +11,9 @@ from typing import Any
 
 from mxhw.errors import InputError
 
-__all__ = ["check_directory", "check_safetensors"]
+__all__ = ["NATIVE_METHOD", "check_config", "check_directory", "check_safetensors", "weight_files"]
 
+NATIVE_METHOD = "mxhw"  # quant_method of checkpoints that mxhw itself exports and reads
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors library itself
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -25,20 +26,28 @@ def check_directory(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If config.json is missing or broken, asks for remote code or holds quantized weights; if there are no
+        If config.json is missing or broken, asks for remote code or holds weights that others quantized; if there are no
         safetensors; or if one of them is damaged.
     """
-    config = _read_json(folder / "config.json")
-    for name in ("config.json", "tokenizer_config.json"):
-        content = config if name == "config.json" else _read_json(folder / name, optional=True)
-        if content.get("auto_map"):
-            raise InputError(f"{folder / name} asks for code of its own (auto_map), which mxhw does not run")
-    if config.get("quantization_config"):
-        raise InputError(f"{folder / 'config.json'} describes quantized weights; give the unquantized checkpoint")
-    if not isinstance(config.get("model_type"), str):
-        raise InputError(f"{folder / 'config.json'} has no model_type, so the architecture is unknown")
-    for file in _weight_files(folder):
+    config = check_config(folder / "config.json")
+    for file in weight_files(folder):
         check_safetensors(file)
+    return config
+
+
+def check_config(file: Path) -> dict[str, Any]:
+    """Return the parsed configuration `file` of a model that may be built; InputError if it may not, or is broken."""
+    config = _read_json(file)
+    tokenizer = file.parent / "tokenizer_config.json"
+    for name, content in ((file, config), (tokenizer, _read_json(tokenizer, optional=True))):
+        if content.get("auto_map"):
+            raise InputError(f"{name} asks for code of its own (auto_map), which mxhw does not run")
+    quantization = config.get("quantization_config")
+    is_native = isinstance(quantization, dict) and quantization.get("quant_method") == NATIVE_METHOD
+    if quantization and not is_native:
+        raise InputError(f"{file} describes quantized weights; give the unquantized checkpoint")
+    if not isinstance(config.get("model_type"), str):
+        raise InputError(f"{file} has no model_type, so the architecture is unknown")
     return config
 
 
@@ -66,7 +75,7 @@ def check_safetensors(file: Path) -> None:
         raise InputError(f"weight file {file} is {what}: expected {expected} bytes, found {size}")
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     if (folder / _SINGLE).is_file():
         return [folder / _SINGLE]
     if (folder / _INDEX).is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from mxhw.errors import InputError, nearest
 from mxhw.models.checkpoint import check_directory
-from mxhw.models.tokenizers import encode_bytes, encoder
+from mxhw.models.tokenizers import HuggingFaceEncoder, decoder, encode_bytes, encoder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DEMO", "LoadedModel", "load_model"]
+__all__ = ["DEMO", "LoadedModel", "companion_texts", "first_line", "load_model", "misfit", "model_folder", "quiet"]
 
 DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -43,17 +43,36 @@ class LoadedModel:
         Text as bytes to token ids, int64 [tokens]; raises an InputError if the model came without a tokenizer.
     texts : mapping of str to Path
         Texts that came with the model: "heldout", "search" and "calibration" for the demo model.
+    folder : Path, optional
+        The directory that it came from.
     """
 
     name: str
     model: PreTrainedModel
     encode: Callable[[bytes], Tensor]
     texts: Mapping[str, Path]
+    folder: Path | None = None
 
     @property
     def bytes_per_token(self) -> float | None:
         """1.0 for a model whose tokens are bytes; None where that depends on the text."""
         return 1.0 if self.encode is encode_bytes else None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The Hugging Face tokenizer; None for bytes, for a llama2.c vocabulary, and without any."""
+        return self.encode.tokenizer if isinstance(self.encode, HuggingFaceEncoder) else None
+
+    def decode(self, ids: Tensor) -> bytes:
+        """Return the text of token ids [tokens]; InputError if the model came without a tokenizer."""
+        return decoder(self.encode)(ids)
+
+    @property
+    def end_tokens(self) -> list[int]:
+        """The ids that end a text; none if the model knows no end."""
+        ends = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        ends = self.model.config.eos_token_id if ends is None else ends
+        return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
 
     def at_most_context(self, tokens: int) -> int:
         """Return `tokens`, or the model's number of positions if that is less."""
@@ -76,19 +95,26 @@ def load_model(name: str | Path, dtype: torch.dtype = torch.float32) -> LoadedMo
     InputError
         If there is no such model, or its files are incomplete, damaged, or not of the safe kind.
     """
-    folder = _folder(str(name))
+    folder = model_folder(str(name))
     check_directory(folder)
     model = _load(folder, dtype)
-    texts = {text: folder / f"{text}.txt" for text in ("heldout", "search", "calibration")}
     return LoadedModel(
         name=str(name),
         model=model,
         encode=encoder(folder, model.config.vocab_size),
-        texts={text: path for text, path in texts.items() if path.is_file()},
+        texts=companion_texts(folder),
+        folder=folder,
     )
 
 
-def _folder(name: str) -> Path:
+def companion_texts(folder: Path) -> dict[str, Path]:
+    """Return the texts that lie beside a model, by name."""
+    texts = {text: folder / f"{text}.txt" for text in ("heldout", "search", "calibration")}
+    return {text: path for text, path in texts.items() if path.is_file()}
+
+
+def model_folder(name: str) -> Path:
+    """Return the directory of a model by name; a hub id is downloaded, safetensors and JSON only."""
     if name == DEMO:
         return Path(str(files("mxhw.models") / "demo"))
     path = Path(name).expanduser()
@@ -117,7 +143,7 @@ def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     try:
-        with _quiet():
+        with quiet():
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -127,17 +153,22 @@ def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises whatever a malformed config leads to
-        raise InputError(f"{folder} cannot be loaded by transformers: {_first_line(error)}") from error
-    for kind, what in _MISFITS.items():
-        if names := sorted(str(key) for key in report.get(kind, ())):
-            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            raise InputError(f"checkpoint {folder} {what} weights: {', '.join(names[:_LISTED])}{more}")
+        raise InputError(f"{folder} cannot be loaded by transformers: {first_line(error)}") from error
+    for kind in _MISFITS:
+        misfit(folder, kind, report.get(kind, ()))
     model.eval()
     return cast("PreTrainedModel", model)
 
 
+def misfit(folder: Path, kind: str, keys: Iterable[object]) -> None:
+    """Raise an InputError if there are `keys` of that kind ("missing_keys", as transformers calls them)."""
+    if names := sorted(str(key) for key in keys):
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        raise InputError(f"checkpoint {folder} {_MISFITS[kind]} weights: {', '.join(names[:_LISTED])}{more}")
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from printing bars and warnings; what matters is raised."""
     from transformers.utils import logging
 
@@ -152,5 +183,6 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

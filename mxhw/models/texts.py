@@ -1,4 +1,8 @@
-"""Text to evaluate on: files of text or of token ids, cut into windows of the model's context."""
+"""Text to evaluate on: files of text or of token ids, or a dataset, cut into windows of the model's context.
+
+A text is tokenized once as a whole, and windows do not overlap: the protocol of GPTQ and its successors. Special tokens
+are those that the tokenizer puts around one text, so a begin token stands in front of the first window only.
+"""
 
 from pathlib import Path
 
@@ -7,30 +11,40 @@ import torch
 from torch import Tensor
 
 from mxhw.errors import InputError
+from mxhw.models.dataset_text import read_dataset
 from mxhw.models.loading import LoadedModel
 
 __all__ = ["read_ids", "windows"]
 
 
-def read_ids(source: str | Path, loaded: LoadedModel) -> Tensor:
+def read_ids(source: str | Path, loaded: LoadedModel, *, column: str | None = None, split: str | None = None) -> Tensor:
     """Return token ids, int64 [tokens].
 
     Parameters
     ----------
     source : str or Path
-        The name of a text that came with the model, a text file, or a .npy file of integer ids (one dimension).
+        The name of a text that came with the model, a text file, a .npy file of integer ids (one dimension), or a
+        folder with a dataset (:func:`mxhw.models.dataset_text.read_dataset`).
     loaded : LoadedModel
+    column, split : str, optional
+        Of the dataset.
 
     Raises
     ------
     InputError
-        If there is no such file or text, it is empty, or ids are outside of the vocabulary.
+        If there is no such file or text, it is empty, ids are outside of the vocabulary, or the model came without a
+        tokenizer; if a column or a split is given for what is no dataset.
     """
     path = loaded.texts.get(str(source), Path(source))
-    if not path.is_file():
+    if not path.is_dir() and (column is not None or split is not None):
+        raise InputError(f"column and split are for datasets, and text {str(source)!r} is no folder")
+    if not path.exists():
         known = ", ".join(sorted(loaded.texts)) or "none"
-        raise InputError(f"text {str(source)!r} is no file and none that came with {loaded.name} ({known})")
-    ids = _numpy_ids(path) if path.suffix == ".npy" else loaded.encode(path.read_bytes())
+        raise InputError(f"text {str(source)!r} is no file, no folder and none that came with {loaded.name} ({known})")
+    if path.is_dir():
+        ids = loaded.encode(read_dataset(path, column=column, split=split).encode())
+    else:
+        ids = _numpy_ids(path) if path.suffix == ".npy" else loaded.encode(path.read_bytes())
     if ids.numel() == 0:
         raise InputError(f"text {path} is empty")
     vocabulary = int(loaded.model.config.vocab_size)

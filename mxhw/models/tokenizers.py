@@ -1,16 +1,24 @@
-"""Text to token ids, by what lies beside the weights: tokenizer.json, a llama2.c vocabulary, or plain bytes."""
+"""Text to token ids and back, by what lies beside the weights: tokenizer.json, a llama2.c vocabulary, or bytes."""
+
+from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mxhw.errors import InputError
 
-__all__ = ["Llama2cTokenizer", "encode_bytes", "encoder"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["HuggingFaceEncoder", "Llama2cTokenizer", "decoder", "encode_bytes", "encoder"]
 
 _BYTES = 256
 
@@ -41,7 +49,7 @@ def encode_bytes(text: bytes) -> Tensor:
     return torch.tensor(list(text), dtype=torch.long)
 
 
-def _huggingface(folder: Path) -> Callable[[bytes], Tensor]:
+def _huggingface(folder: Path) -> HuggingFaceEncoder:
     from transformers import AutoTokenizer
 
     try:
@@ -49,10 +57,43 @@ def _huggingface(folder: Path) -> Callable[[bytes], Tensor]:
     except Exception as error:  # malformed tokenizer files raise errors of many kinds
         raise InputError(f"{folder / 'tokenizer.json'} cannot be loaded: {error!s:.200}") from error
 
-    def encode(text: bytes) -> Tensor:
-        return torch.tensor(tokenizer(text.decode("utf-8", "replace"), verbose=False)["input_ids"], dtype=torch.long)
+    return HuggingFaceEncoder(tokenizer)
 
-    return encode
+
+@dataclass(frozen=True)
+class HuggingFaceEncoder:
+    """Text to ids with a Hugging Face tokenizer, and with the special tokens that it puts around one text.
+
+    A begin token therefore stands once in front of the text, as in the evaluations of GPTQ and its successors; windows
+    that are cut later do not get one each.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(self, text: bytes) -> Tensor:
+        """Return ids [tokens] of a text in UTF-8; bytes that are none become replacement characters."""
+        ids = self.tokenizer(text.decode("utf-8", "replace"), verbose=False)["input_ids"]
+        return torch.tensor(ids, dtype=torch.long)
+
+    def decode(self, ids: Tensor) -> bytes:
+        """Return the text of ids [tokens] in UTF-8, without special tokens."""
+        return str(self.tokenizer.decode(ids.tolist(), skip_special_tokens=True)).encode()
+
+
+def decoder(encode: Callable[[bytes], Tensor]) -> Callable[[Tensor], bytes]:
+    """Return the function from ids [tokens] to text (bytes) that belongs to one from :func:`encoder`.
+
+    Raises
+    ------
+    InputError
+        If the model came without a tokenizer.
+    """
+    if encode is encode_bytes:
+        return lambda ids: bytes(ids.tolist())
+    owner = encode if isinstance(encode, HuggingFaceEncoder) else getattr(encode, "__self__", None)
+    if isinstance(owner, HuggingFaceEncoder | Llama2cTokenizer):
+        return owner.decode
+    raise InputError("the model came without a tokenizer, so its token ids have no text; they can be read as ids only")
 
 
 class Llama2cTokenizer:
@@ -64,7 +105,8 @@ class Llama2cTokenizer:
         Text and score by id. Ids 0 to 2 are unknown, begin and end; 3 to 258 are the single bytes.
 
     Source: karpathy/llama2.c, `run.c`, `encode`: a begin token, a space in front, characters or their bytes, then
-    merges until none is left; of equal scores the leftmost pair.
+    merges until none is left; of equal scores the leftmost pair. `decode` inverts it: the begin token takes the space
+    in front with it.
     """
 
     BEGIN = 1
@@ -76,7 +118,7 @@ class Llama2cTokenizer:
         self._ids = {piece: number for number, piece in reversed(list(enumerate(self._pieces)))}
 
     @classmethod
-    def load(cls, file: Path, vocabulary: int) -> "Llama2cTokenizer":
+    def load(cls, file: Path, vocabulary: int) -> Llama2cTokenizer:
         """Read int32 longest piece, then per piece float32 score, int32 length, bytes; InputError if it ends early."""
         data, position, pieces = file.read_bytes(), 4, []
         for number in range(vocabulary):
@@ -116,6 +158,17 @@ class Llama2cTokenizer:
             if before[left] >= 0:
                 offer(before[left])
         return torch.tensor([self.BEGIN, *(number for number in ids if number >= 0)], dtype=torch.long)
+
+    def decode(self, ids: Tensor) -> bytes:
+        """Return the text of ids [tokens]; unknown, begin and end tokens have none."""
+        found = b""
+        for before, number in pairwise([-1, *ids.tolist()]):
+            if number >= self.FIRST_BYTE + _BYTES:
+                piece = self._pieces[number]
+                found += piece.removeprefix(b" ") if before == self.BEGIN else piece
+            elif number >= self.FIRST_BYTE:
+                found += bytes([number - self.FIRST_BYTE])
+        return found
 
     def _characters(self, text: bytes) -> list[int]:
         found: list[int] = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mxhw.files import write_text
 from mxhw.report.figures import FAMILY_NAMES, bits_map, breakdown, front_figure
+from mxhw.report.markup import escape, table, write_page
 from mxhw.report.results import CHOSEN, Design, QualityRow, Results
 from mxhw.sim.design import GemmDesign
 
@@ -21,36 +20,19 @@ OBJECTIVE_NAMES = {
     "edp": "energy × time between prefills",
     "bits": "true bits a weight",
 }
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
-p { max-width: 85ch; }
-p.lead { color: #555; margin-top: 0; max-width: 75ch; }
-table { border-collapse: collapse; margin: .6rem 0; }
-td, th { padding: .28rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-td:first-child, th:first-child { text-align: left; }
-th { font-weight: 600; border-bottom: 2px solid #888; }
-code, pre { background: #f4f4f2; border-radius: 4px; padding: .1rem .35rem; }
-pre { padding: .7rem 1rem; overflow-x: auto; }
-.yes { color: #1b7f4b; font-weight: 600; }
-.no { color: #b3261e; font-weight: 600; }
-.scroll { overflow-x: auto; }
-"""
 
 
 def write_report(results: Results, path: Path) -> None:
     """Write the page of a whole run in one step."""
     chosen = results.design(CHOSEN)
     parts = [
-        f"<h1>mxhw: {_escape(results.model)} on {_escape(results.platform)}</h1>",
+        f"<h1>mxhw: {escape(results.model)} on {escape(results.platform)}</h1>",
         f"<p class='lead'>{len(results.points)} designs for a model of {results.parameters:,} parameters, searched by "
         f"{OBJECTIVE_NAMES[results.config['search']['objective']]} against quality. "
-        f"The chosen one ({_escape(chosen.reason)}) "
+        f"The chosen one ({escape(chosen.reason)}) "
         "and the best of the other family of processing elements were emitted as RTL and simulated.</p>",
         "<h2>Result</h2>",
-        _table(["", *[_design_title(d) for d in results.designs]], summary_rows(results)),
+        table(["", *[_design_title(d) for d in results.designs]], summary_rows(results)),
         "<h2>Quality against hardware</h2>",
         "<p>Every point is a finished trial, scored on text that neither the model nor the test saw. "
         "Down and left is better; the dotted line is the front of each picture.</p>",
@@ -66,8 +48,8 @@ def write_report(results: Results, path: Path) -> None:
             _figure(breakdown(design)),
         ]
     parts += ["<h2>Co-simulation</h2>", _cosim(results.cosim)]
-    parts += ["<h2>Reproduce</h2>", f"<pre>{_escape(results.command)}</pre>", _stages(results.seconds)]
-    _write(path, f"mxhw: {results.model}", parts)
+    parts += ["<h2>Reproduce</h2>", f"<pre>{escape(results.command)}</pre>", _stages(results.seconds)]
+    write_page(path, f"mxhw: {results.model}", parts)
 
 
 def write_cosim_page(folder: Path, cosim: dict[str, Any] | None, layers: Sequence[GemmDesign], path: Path) -> None:
@@ -77,14 +59,14 @@ def write_cosim_page(folder: Path, cosim: dict[str, Any] | None, layers: Sequenc
         for d in layers
     ]
     parts = [
-        f"<h1>mxhw: emitted layers of {_escape(folder.name)}</h1>",
-        _table(["node", "unit", "weights", "inputs", "array", "M", "N", "K"], rows),
+        f"<h1>mxhw: emitted layers of {escape(folder.name)}</h1>",
+        table(["node", "unit", "weights", "inputs", "array", "M", "N", "K"], rows),
         "<h2>Co-simulation</h2>",
         _cosim(cosim),
         "<h2>Reproduce</h2>",
-        f"<pre>mxhw cosim {_escape(str(folder))}</pre>",
+        f"<pre>mxhw cosim {escape(str(folder))}</pre>",
     ]
-    _write(path, "mxhw: emitted layers", parts)
+    write_page(path, "mxhw: emitted layers", parts)
 
 
 def cosim_verdict(cosim: dict[str, Any] | None, family: str | None = None) -> str:
@@ -146,7 +128,7 @@ def _front_table(results: Results) -> str:
         )
     head = ["trial", "design", "test perplexity", "bits a weight", "bits an input", "interval", "area", "energy, µJ"]
     words = "The front of the search, with the perplexity on the test text and how far it is above the float model's:"
-    return f"<p>{words}</p>" + _table(head, rows)
+    return f"<p>{words}</p>" + table(head, rows)
 
 
 def _against(perplexity: float, base: float) -> str:
@@ -184,7 +166,7 @@ def _cosim(cosim: dict[str, Any] | None) -> str:
         "yes": f"All {cosim['outputs']:,} outputs of the simulated RTL equal the software, bit for bit.",
         "no": f"{cosim['mismatches']:,} of {cosim['outputs']:,} outputs differ from the software.",
     }
-    return f"<p class='{verdict}'>{words[verdict]}</p>" + _table(head, rows)
+    return f"<p class='{verdict}'>{words[verdict]}</p>" + table(head, rows)
 
 
 def _count(value: int | None) -> str:
@@ -194,32 +176,10 @@ def _count(value: int | None) -> str:
 def _stages(seconds: dict[str, float]) -> str:
     total = sum(seconds.values())
     text = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-    return f"<p>This run took {total:.0f} s: {_escape(text)}.</p>"
+    return f"<p>This run took {total:.0f} s: {escape(text)}.</p>"
 
 
 def _figure(figure: Any, *, with_library: bool = False) -> str:
     options = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
     text = figure.to_html(full_html=False, include_plotlyjs=with_library, config=options)
     return f"<div class='scroll'>{text}</div>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def cell(text: str) -> str:
-        kind = f" class='{text}'" if text in ("yes", "no") else ""
-        return f"<td{kind}>{_escape(text)}</td>"
-
-    body = "".join(f"<tr>{''.join(cell(text) for text in row)}</tr>" for row in rows)
-    return f"<div class='scroll'><table><tr>{''.join(f'<th>{_escape(h)}</th>' for h in head)}</tr>{body}</table></div>"
-
-
-def _escape(text: str) -> str:
-    return html.escape(text)
-
-
-def _write(path: Path, title: str, parts: list[str]) -> None:
-    page = (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{_escape(title)}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>"
-        f"<body>{''.join(parts)}</body></html>"
-    )
-    write_text(path, page)

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from mxhw.errors import InputError
 from mxhw.ir import Graph, NodeInfo
-from mxhw.ir.dialect import OPERAND_POSITION
+from mxhw.ir.dialect import operand_position
 
 __all__ = ["capture_inputs"]
 
@@ -58,7 +58,7 @@ class _Recorder(fx.Interpreter):
         info = n.meta.get("mxhw")
         if isinstance(info, NodeInfo) and info.name in self.wanted:
             arguments, _ = self.fetch_args_kwargs_from_env(n)
-            value = arguments[OPERAND_POSITION["input"]]
+            value = arguments[operand_position(n.target, "input")]
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"the input of {info.name!r} is not finite; the model or its input is broken")
             self.seen[info.name] = value.detach().clone()

@@ -4,6 +4,7 @@ The numbers stand in `Site.statistics` afterwards (moments, largest magnitude, 9
 ratio; :mod:`mxhw.passes.analysis.statistics`), where search and reports read them. Weights are measured too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor, fx
 
 from mxhw.errors import InputError
-from mxhw.ir import Graph, NodeInfo
-from mxhw.ir.dialect import OPERAND_POSITION
+from mxhw.ir import Graph, NodeInfo, SiteKey
+from mxhw.ir.dialect import operand_position
 from mxhw.passes.analysis.statistics import RunningStatistics
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Calibrate", "CalibrateConfig", "outlier_ratios"]
+__all__ = ["Calibrate", "CalibrateConfig", "SiteRecorder", "calibrated", "outlier_ratios"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,27 +59,31 @@ class Calibrate(Pass):
         InputError
             If a site sees a value that is not finite; the message names it.
         """
-        recorder = _Recorder(graph.module)
+        recorder = SiteRecorder(graph.module)
         windows = self.config.windows
         with torch.no_grad(), self.progress.task("calibrate", len(windows)) as task:
             for window in windows:
                 recorder.run(window[None])
                 recorder.weights_done = True
                 task.advance()
-        summaries = {key: statistics.summary() for key, statistics in recorder.seen.items()}
-        sites = {
-            key: replace(site, statistics={**site.statistics, **summaries.get(key, {})})
-            for key, site in graph.sites.items()
-        }
-        worst = max(summaries, key=lambda key: summaries[key]["outlier_ratio"], default=None)
-        report: dict[str, Any] = {
-            "windows": len(windows),
-            "tokens": windows.numel(),
-            "sites": len(summaries),
-            "worst_outlier_site": worst,
-            "worst_outlier_ratio": summaries[worst]["outlier_ratio"] if worst is not None else None,
-        }
-        return PassResult(graph.with_sites(sites), report)
+        return calibrated(graph, windows, recorder.summaries())
+
+
+def calibrated(graph: Graph, windows: Tensor, summaries: Mapping[SiteKey, Mapping[str, float]]) -> PassResult:
+    """Return `graph` with the statistics of its sites on `windows`, and the report of the pass."""
+    sites = {
+        key: replace(site, statistics={**site.statistics, **summaries.get(key, {})})
+        for key, site in graph.sites.items()
+    }
+    worst = max(summaries, key=lambda key: summaries[key]["outlier_ratio"], default=None)
+    report: dict[str, Any] = {
+        "windows": len(windows),
+        "tokens": windows.numel(),
+        "sites": len(summaries),
+        "worst_outlier_site": worst,
+        "worst_outlier_ratio": summaries[worst]["outlier_ratio"] if worst is not None else None,
+    }
+    return PassResult(graph.with_sites(sites), report)
 
 
 def outlier_ratios(graph: Graph) -> dict[str, float]:
@@ -90,7 +95,7 @@ def outlier_ratios(graph: Graph) -> dict[str, float]:
     return found
 
 
-class _Recorder(fx.Interpreter):
+class SiteRecorder(fx.Interpreter):
     """Runs a graph and adds every operand that has a site to its statistics."""
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -98,13 +103,17 @@ class _Recorder(fx.Interpreter):
         self.seen: dict[str, RunningStatistics] = {}
         self.weights_done = False
 
+    def summaries(self) -> dict[SiteKey, dict[str, float]]:
+        """Return the statistics of every site that was seen."""
+        return {key: statistics.summary() for key, statistics in self.seen.items()}
+
     def run_node(self, n: fx.Node) -> Any:
         info = n.meta.get("mxhw")
         if isinstance(info, NodeInfo) and info.sites:
             arguments, _ = self.fetch_args_kwargs_from_env(n)
             for site in info.sites:
                 if not (site.operand == "weight" and self.weights_done):
-                    self._record(site.key, arguments[OPERAND_POSITION[site.operand]])
+                    self._record(site.key, arguments[operand_position(n.target, site.operand)])
         return super().run_node(n)
 
     def _record(self, key: str, value: Tensor) -> None:

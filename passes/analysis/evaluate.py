@@ -14,7 +14,7 @@ from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.transform.quantize import Arithmetic, Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
 
-__all__ = ["Evaluate", "EvaluateConfig", "Evaluation"]
+__all__ = ["Evaluate", "EvaluateConfig", "Evaluation", "design_cost"]
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ class Evaluate(Pass):
         result = Quantize(settings, self.cache)(graph)
         sequence = self.evaluator.windows.shape[1]
         bits = ledger(graph, config.assignment, sequence=sequence)
-        cost = None if config.platform is None else self._cost(graph, config.platform, sequence)
+        cost = None if config.platform is None else design_cost(graph, config.assignment, config.platform, sequence)
         return Evaluation(self.evaluator(result.graph, progress=True), bits, result.report, cost)
 
-    def _cost(self, graph: Graph, platform: Platform, sequence: int) -> HardwareReport | None:
-        """Return what the design costs; None if no unit computes any of its GEMMs."""
-        assignment = self.config.assignment
-        factory = UnitFactory(graph, sequence)
-        if not factory.nodes(assignment.formats).names:
-            return None
-        complete = replace(assignment, arrays={info.name: assignment.array(info.name) for info in graph.gemms})
-        return evaluate_hardware(graph, complete, platform, sequence, factory=factory)
+
+def design_cost(graph: Graph, assignment: Assignment, platform: Platform, sequence: int) -> HardwareReport | None:
+    """Return what a design costs for one window; None if no unit computes any of its GEMMs."""
+    factory = UnitFactory(graph, sequence)
+    if not factory.nodes(assignment.formats).names:
+        return None
+    complete = replace(assignment, arrays={info.name: assignment.array(info.name) for info in graph.gemms})
+    return evaluate_hardware(graph, complete, platform, sequence, factory=factory)

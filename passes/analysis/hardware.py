@@ -42,9 +42,9 @@ class HardwareReport:
         Per node: unit, weight_type, rows, columns, lanes, accumulator_bits, cycles, macs, and the parts of area, memory
         and energy.
     without : tuple of str
-        GEMM nodes that have no hardware: their formats have no unit, or they have no array.
+        Nodes that multiply without hardware: their kind or formats have no unit, or they have no array.
     mac_coverage : float
-        Share of the GEMM multiply-accumulates that have hardware.
+        Share of the multiply-accumulates that have hardware.
     """
 
     platform: str
@@ -120,7 +120,7 @@ def evaluate_hardware(
 def hardware_report(
     plan: ArrayPlan, nodes: GemmNodes, platform: Platform, sequence: int, total_macs: int
 ) -> HardwareReport:
-    """Return the report of a plan of the arrays of `nodes`; `total_macs` counts all GEMM nodes of the graph."""
+    """Return the report of a plan of the arrays of `nodes`; `total_macs` counts the whole graph."""
     costs = plan.costs
     energy = None if costs.energy is None else float(costs.total_energy().sum())
     seconds = plan.interval / platform.clock.value

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from math import prod
 
 from mxhw.errors import InputError
-from mxhw.formats import parse_format
+from mxhw.formats import Format, parse_format
 from mxhw.ir import Assignment, Graph, Site
+from mxhw.ir.cache import CACHE, cache_bits
 from mxhw.ir.symbolic import size_at
 
 __all__ = ["Ledger", "ledger", "site_bits"]
@@ -24,19 +25,23 @@ class Ledger:
     Attributes
     ----------
     bits_per_weight : float
-        Over all elements of all linear layers, the output head included.
+        Over all elements of the weights that products read (linear layers, the output head, convolutions, experts).
     bits_per_input : float
-        Over all elements of the inputs of linear layers.
+        Over all elements of the inputs of those.
     bits_per_attention_operand : float or None
-        Over all elements of attention's operands; None without attention.
+        Over all elements of the operands of products of two activations; None without any.
     weight_bits : int
-        Of all linear layers.
+        Of those weights.
+    bits_per_cached_element : float or None
+        Over all keys and values that the KV cache holds after the run; tokens whose block is not full yet count in
+        the model's floating-point type. None without attention.
     """
 
     bits_per_weight: float
     bits_per_input: float
     bits_per_attention_operand: float | None
     weight_bits: int
+    bits_per_cached_element: float | None = None
 
     def to_json(self) -> dict[str, float | int | None]:
         """Return the fields as a JSON object."""
@@ -49,7 +54,7 @@ def ledger(graph: Graph, assignment: Assignment, *, batch: int = 1, sequence: in
     Raises
     ------
     InputError
-        If the graph has no linear layer.
+        If the graph multiplies by no weight.
     """
 
     def count(operands: Iterable[str]) -> tuple[int, int]:
@@ -60,13 +65,15 @@ def ledger(graph: Graph, assignment: Assignment, *, batch: int = 1, sequence: in
     weight_bits, weights = count(("weight",))
     input_bits, inputs = count(("input",))
     attention_bits, operands = count(("lhs", "rhs"))
+    stored_bits, cached = count((CACHE,))
     if not weights or not inputs:
-        raise InputError("the graph has no linear layer to count bits of")
+        raise InputError("the graph has no weight to count bits of")
     return Ledger(
         bits_per_weight=weight_bits / weights,
         bits_per_input=input_bits / inputs,
         bits_per_attention_operand=attention_bits / operands if operands else None,
         weight_bits=weight_bits,
+        bits_per_cached_element=stored_bits / cached if cached else None,
     )
 
 
@@ -75,8 +82,18 @@ def site_bits(graph: Graph, site: Site, assignment: Assignment, batch: int, sequ
     shape = tuple(size_at(size, batch, sequence) for size in site.shape)
     name = assignment.formats.get(site.key, site.format)
     if name is None:
-        dtype = graph.nodes[site.node].dtype
-        name = _FLOAT_NAMES.get(dtype)
-        if name is None:
-            raise InputError(f"site {site.key!r} has no format and type {dtype}, whose bits are not defined")
-    return parse_format(name).bits(shape, axis=site.axis), prod(shape)
+        return _float_format(graph, site).bits(shape, axis=site.axis), prod(shape)
+    fmt = parse_format(name)
+    if site.operand == CACHE:
+        axis = assignment.axes.get(site.key, site.axis)
+        return cache_bits(fmt, shape, axis, _float_format(graph, site)), prod(shape)
+    return fmt.bits(shape, axis=site.axis), prod(shape)
+
+
+def _float_format(graph: Graph, site: Site) -> Format:
+    """Return the format of the values as they were captured."""
+    dtype = graph.nodes[site.node].dtype
+    name = _FLOAT_NAMES.get(dtype)
+    if name is None:
+        raise InputError(f"site {site.key!r} has no format and type {dtype}, whose bits are not defined")
+    return parse_format(name)

@@ -17,7 +17,9 @@ from mxhw.errors import InputError
 from mxhw.ir import Graph
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Quality", "QualityEvaluator"]
+__all__ = ["Quality", "QualityEvaluator", "check_windows", "comparison", "log_probabilities", "quality_of"]
+
+_MOST_KEPT = 1 << 30  # bytes of float predictions
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class QualityEvaluator:
         1.0 for byte models; gives `bits_per_byte`.
     batch : int
         Windows that run together. Results do not depend on it beyond float rounding.
-    keep_logits : bool
+    keep_logits : bool, optional
         Keep the float log probabilities in memory ([windows, tokens, vocabulary] float32); otherwise run the float
-        graph again for every comparison.
+        graph again for every comparison. By default they are kept if they take 1 GiB at most.
     """
 
     def __init__(
@@ -73,21 +75,18 @@ class QualityEvaluator:
         *,
         bytes_per_token: float | None = None,
         batch: int = 1,
-        keep_logits: bool = True,
+        keep_logits: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if windows.dim() != 2 or windows.shape[1] < 2:
-            raise InputError(f"evaluation windows must be [windows, at least 2 tokens], not {list(windows.shape)}")
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, not {batch}")
+        check_windows(windows, batch)
         self.graph = graph
         self.windows = windows
         self.bytes_per_token = bytes_per_token
         self.batch = batch
         self.progress = progress or SilentProgress()
-        self._kept: list[Tensor] | None = None
-        if keep_logits:
-            self._kept = [self._log_probabilities(graph.run, chunk) for chunk in self._chunks()]
+        if keep_logits is None:
+            keep_logits = 4 * windows.numel() * (graph.signature.vocabulary or 0) <= _MOST_KEPT
+        self._kept = self._float_predictions() if keep_logits else None
 
     def __call__(self, graph: Graph, *, progress: bool = False) -> Quality:
         """Return the quality of `graph`; give the float graph itself for the reference."""
@@ -97,28 +96,61 @@ class QualityEvaluator:
             for index, chunk in enumerate(self._chunks()):
                 sums += self._compare(graph, index, chunk)
                 task.advance(len(chunk))
-        predictions = self.windows.shape[0] * (self.windows.shape[1] - 1)
-        loss, kl, agreed = (sums / predictions).tolist()
-        bits = None if self.bytes_per_token is None else loss / log(2) / self.bytes_per_token
-        return Quality(exp(loss), bits, max(kl, 0.0), agreed, predictions)
+        return quality_of(sums, self.windows, self.bytes_per_token)
 
     def reference(self) -> Quality:
         """Return the quality of the float graph."""
-        return self(self.graph)
+        return self(self.graph, progress=self._kept is None)
+
+    def _float_predictions(self) -> list[Tensor]:
+        kept = []
+        with self.progress.task("float model", len(self.windows)) as task:
+            for chunk in self._chunks():
+                kept.append(self._log_probabilities(self.graph.run, chunk))
+                task.advance(len(chunk))
+        return kept
 
     def _compare(self, graph: Graph, index: int, chunk: Tensor) -> Tensor:
         reference = self._kept[index] if self._kept else self._log_probabilities(self.graph.run, chunk)
         own = reference if graph is self.graph else self._log_probabilities(graph.run, chunk)
-        loss = -own.gather(-1, chunk[:, 1:, None]).sum(dtype=torch.float64)
-        kl = (reference.exp() * (reference - own)).sum(dtype=torch.float64)
-        agreed = (reference.argmax(-1) == own.argmax(-1)).sum().to(torch.float64)
-        return torch.stack([loss, kl, agreed])
+        return comparison(reference, own, chunk)
 
     def _chunks(self) -> tuple[Tensor, ...]:
         return torch.split(self.windows, self.batch)
 
     @staticmethod
-    @torch.no_grad()
     def _log_probabilities(run: Callable[[Tensor], Tensor], chunk: Tensor) -> Tensor:
-        """Return log probabilities [windows, tokens - 1, vocabulary] of every next token."""
-        return log_softmax(run(chunk)[:, :-1].to(torch.float32), dim=-1)
+        return log_probabilities(run(chunk))
+
+
+def check_windows(windows: Tensor, batch: int) -> None:
+    """Raise an InputError if nothing is predicted in windows of this shape, or the batch is not positive."""
+    if windows.dim() != 2 or windows.shape[1] < 2:
+        raise InputError(f"evaluation windows must be [windows, at least 2 tokens], not {list(windows.shape)}")
+    if batch < 1:
+        raise InputError(f"batch must be at least 1, not {batch}")
+
+
+@torch.no_grad()
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Return log probabilities [windows, tokens - 1, vocabulary] of every next token, in float32."""
+    return log_softmax(logits[:, :-1].to(torch.float32), dim=-1)
+
+
+def comparison(reference: Tensor, own: Tensor, chunk: Tensor) -> Tensor:
+    """Return the sums [3] over the predictions of some windows: loss [nats], KL(reference || own) [nats], agreement.
+
+    Both are log probabilities [windows, tokens - 1, vocabulary]; `chunk` holds the token ids [windows, tokens].
+    """
+    loss = -own.gather(-1, chunk[:, 1:, None]).sum(dtype=torch.float64)
+    kl = (reference.exp() * (reference - own)).sum(dtype=torch.float64)
+    agreed = (reference.argmax(-1) == own.argmax(-1)).sum().to(torch.float64)
+    return torch.stack([loss, kl, agreed])
+
+
+def quality_of(sums: Tensor, windows: Tensor, bytes_per_token: float | None) -> Quality:
+    """Return the quality whose sums (:func:`comparison`) over all `windows` these are."""
+    predictions = windows.shape[0] * (windows.shape[1] - 1)
+    loss, kl, agreed = (sums / predictions).tolist()
+    bits = None if bytes_per_token is None else loss / log(2) / bytes_per_token
+    return Quality(exp(loss), bits, max(kl, 0.0), agreed, predictions)

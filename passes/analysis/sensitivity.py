@@ -1,6 +1,7 @@
 """Sensitivity: how much worse the model gets when one layer's weight alone takes a narrow format.
 
-Measured, not estimated: one forward pass over the windows per linear layer, KL against the float graph.
+Measured, not estimated: one forward pass over the windows per weight, KL against the float graph. The experts of a
+layer are one weight.
 """
 
 from dataclasses import dataclass, replace
@@ -58,9 +59,9 @@ class Sensitivity(Pass):
     def __call__(self, graph: Graph) -> PassResult:
         """Return the graph with statistics; the report maps node to KL [nats/token]."""
         found = {}
-        linears = [info.name for info in graph.gemms if info.op == "linear"]
-        with self.progress.task("sensitivity", len(linears)) as task:
-            for name in linears:
+        names = [info.name for info in graph.weighted]
+        with self.progress.task("sensitivity", len(names)) as task:
+            for name in names:
                 assignment = Assignment(graph.signature.model, {site_key(name, "weight"): self.config.format})
                 quantized = Quantize(QuantizeConfig(assignment=assignment), self.cache)(graph).graph
                 found[name] = self.evaluator(quantized).kl

@@ -91,7 +91,7 @@ class GemmNodes:
     batch : GemmBatch
         Their units and work, in the order of `names`.
     without : tuple of str
-        GEMM nodes whose formats no unit computes.
+        Nodes that multiply and that no unit computes: by their formats, or by their kind (experts, convolutions).
     """
 
     names: tuple[str, ...]
@@ -117,8 +117,10 @@ class UnitFactory:
     _works: dict[str, GemmWork] = field(default_factory=dict, init=False)
     _infos: dict[str, NodeInfo] = field(default_factory=dict, init=False)
     _units: dict[tuple[str, str, str], GemmUnit | None] = field(default_factory=dict, init=False)
+    _unsupported: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
+        self._unsupported = tuple(i.name for i in self.graph.nodes.values() if i.macs != 0 and not i.is_gemm)
         for info in self.graph.gemms:
             gemm = info.gemm(self.batch, self.sequence)
             self._works[info.name] = GemmWork(gemm.m, gemm.n, gemm.k, gemm.count, info.op == "linear")
@@ -135,11 +137,11 @@ class UnitFactory:
             else:
                 found[name] = unit
         works = [self._works[name] for name in found]
-        return GemmNodes(tuple(found), GemmBatch(list(found.values()), works), tuple(without))
+        return GemmNodes(tuple(found), GemmBatch(list(found.values()), works), (*without, *self._unsupported))
 
     def total_macs(self) -> int:
-        """Return the multiply-accumulates of all GEMM nodes."""
-        return sum(work.macs for work in self._works.values())
+        """Return the multiply-accumulates of the graph, those that no unit computes included."""
+        return self.graph.macs(self.batch, self.sequence)
 
     def _unit(self, info: NodeInfo, formats: Mapping[str, str]) -> GemmUnit | None:
         x_name, w_name = (formats.get(site_key(info.name, operand)) for operand in operand_names(info))

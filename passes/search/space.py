@@ -128,9 +128,10 @@ class SearchSpace:
     Attributes
     ----------
     linears : list of str
-        Linear nodes.
+        Nodes with a weight: linear layers, convolutions, and the products of experts, of which all experts take one
+        format.
     attention : dict of str to list of str
-        Layer to its attention products.
+        Layer to its products of two activations: those of attention, however the model writes it.
     """
 
     graph: Graph
@@ -139,14 +140,13 @@ class SearchSpace:
     attention: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        gemms = self.graph.gemms
-        self.linears = [info.name for info in gemms if info.op == "linear"]
+        self.linears = [info.name for info in self.graph.weighted]
         self.attention = {}
-        for info in gemms:
-            if info.op != "linear":
+        for info in self.graph.nodes.values():
+            if any(site.operand == "lhs" for site in info.sites):
                 self.attention.setdefault(info.layer or info.fqn, []).append(info.name)
         if not self.linears:
-            raise InputError(f"{self.graph!r} has no linear layer to search formats for")
+            raise InputError(f"{self.graph!r} has no weight to search formats for")
 
     def suggest(self, trial: Suggest) -> Design:
         """Let a trial choose; parameters with a single choice are not asked for."""

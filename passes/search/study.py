@@ -93,11 +93,13 @@ def fingerprint_of_format(name: str) -> str:
 
 
 def fingerprint_of_graph(graph: Graph) -> str:
-    """Return a short digest of a graph's GEMM weights and node names."""
+    """Return a short digest of the names and weights of the nodes that can be quantized."""
     digest = sha256()
-    for info in graph.gemms:
-        digest.update(info.name.encode())
-        if info.op == "linear":
+    weighted = {info.name for info in graph.weighted}
+    for info in graph.nodes.values():
+        if info.sites:
+            digest.update(info.name.encode())
+        if info.name in weighted:
             digest.update(fingerprint_of_tensor(graph.weight(info.name)).encode())
     return digest.hexdigest()[:16]
 

@@ -1,7 +1,10 @@
 """Quantization: a graph whose weights, inputs and attention operands take the formats of an assignment.
 
 rewrite, arithmetic "float":     y = linear(x, w)  →  y = linear(fake_quantize[fx](x), w rounded to fw)
-                                 y = attn(a, b)    →  y = attn(fake_quantize[fa](a), fake_quantize[fb](b))
+                                 y = a @ b         →  y = fake_quantize[fa](a) @ fake_quantize[fb](b)
+                                 convolutions as linear layers, attention and any product of two activations as a @ b
+                                 experts as linear layers, each expert's weight rounded by itself
+                                 attn(q, k)        →  attn(q, quantize_cache[fc](k)); k then is what the cache stores
 rewrite, arithmetic "hardware":  y = linear(x, w)  →  y = HardwareGemm[fx, fw, w](x), where a unit computes that pair
 
 A source that several nodes read in one format is quantized once. A weight that is shared with something else (an
@@ -19,7 +22,8 @@ from mxhw.arithmetic import supports
 from mxhw.errors import InputError
 from mxhw.formats import Format, parse_format
 from mxhw.ir import Assignment, Graph, NodeInfo, Site
-from mxhw.ir.dialect import OPERAND_POSITION
+from mxhw.ir.cache import CACHE, insert_cache_quantizer
+from mxhw.ir.dialect import operand_position
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.transform.hardware_modules import HardwareAttentionPV, HardwareAttentionQK, HardwareLinear
 from mxhw.passes.transform.weights import WeightCache
@@ -97,7 +101,7 @@ class _Rewriting:
 
     def __init__(self, graph: Graph, config: QuantizeConfig, cache: WeightCache) -> None:
         self.graph, self.fx, self.cache = graph, graph.module.graph, cache
-        self.formats = config.assignment.formats
+        self.formats, self.axes = config.assignment.formats, config.assignment.axes
         self.exact = config.arithmetic == "hardware"
         self.quantizers: dict[tuple[fx.Node, str, int], fx.Node] = {}
         self.weights = 0
@@ -107,22 +111,27 @@ class _Rewriting:
 
     def rewrite(self, node: fx.Node, info: NodeInfo) -> None:
         """Give one node the formats of its sites."""
-        sites = tuple(replace(site, format=self.formats.get(site.key, site.format)) for site in info.sites)
+        sites = tuple(
+            replace(site, format=self.formats.get(site.key, site.format), axis=self.axes.get(site.key, site.axis))
+            for site in info.sites
+        )
         node.meta[_INFO] = replace(info, sites=sites)
         formats = {site.operand: parse_format(self.formats[site.key]) for site in sites if site.key in self.formats}
+        if CACHE in formats:
+            self._quantize_cache(node, next(site for site in sites if site.operand == CACHE), formats.pop(CACHE))
         pair = [formats[operand] for operand in _OPERANDS.get(info.op, ()) if operand in formats]
         if self.exact and len(pair) == 2 and supports(pair[0], pair[1]) is not None:
             self._to_hardware(node, info, pair[0], pair[1])
             self.in_hardware.append(info.name)
             return
-        if self.exact and info.is_gemm:
+        if self.exact and sites:
             self.without.append(info.name)
         for site in sites:
             if site.operand in formats:
                 self._quantize(node, site, formats[site.operand])
 
     def _quantize(self, node: fx.Node, site: Site, fmt: Format) -> None:
-        position = OPERAND_POSITION[site.operand]
+        position = operand_position(node.target, site.operand)
         source = _node(node.args[position])
         if site.operand == "weight" and source.op == "get_attr":
             value = self.cache.fake_quantized(self._tensor(source), fmt, site.axis)
@@ -132,6 +141,15 @@ class _Rewriting:
         else:
             replacement = self._quantizer(source, fmt, site.axis)
         node.update_arg(position, replacement)
+
+    def _quantize_cache(self, node: fx.Node, site: Site, fmt: Format) -> None:
+        """Let attention read a rounded cache; the operand that it multiplies may be rounded once more after that."""
+        position = operand_position(node.target, CACHE)
+        source = _node(node.args[position])
+        key = (source, f"{CACHE} {fmt.name}", site.axis)
+        if key not in self.quantizers:
+            self.quantizers[key] = insert_cache_quantizer(source, fmt.name, site.axis)
+        node.update_arg(position, self.quantizers[key])
 
     def _quantizer(self, source: fx.Node, fmt: Format, axis: int) -> fx.Node:
         key = (source, fmt.name, axis)

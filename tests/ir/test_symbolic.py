@@ -1,4 +1,4 @@
-"""Size expressions: what is arithmetic of b and s is computed, everything else is refused."""
+"""Size expressions: what is arithmetic of b, s and p is computed, everything else is refused."""
 
 import pytest
 from hypothesis import given
@@ -9,15 +9,20 @@ from mxhw.ir import Symbolic, size_at
 from mxhw.ir.symbolic import size_from_json, size_from_torch, size_to_json
 
 expressions = st.recursive(
-    st.one_of(st.integers(0, 99).map(str), st.sampled_from("bs")),
+    st.one_of(st.integers(0, 99).map(str), st.sampled_from("bsp"), st.just("Min(p, 7)")),
     lambda inner: st.tuples(inner, st.sampled_from(["+", "-", "*"]), inner).map(lambda t: f"({t[0]}{t[1]}{t[2]})"),
     max_leaves=12,
 )
 
 
-@given(expressions, st.integers(1, 9), st.integers(1, 99))
-def test_value_is_pythons(text: str, b: int, s: int) -> None:
-    assert Symbolic(text).at(b, s) == eval(text, {"b": b, "s": s})
+@given(expressions, st.integers(1, 9), st.integers(1, 99), st.integers(0, 99))
+def test_value_is_pythons(text: str, b: int, s: int, p: int) -> None:
+    assert Symbolic(text).at(b, s, p) == eval(text, {"b": b, "s": s, "p": p, "Min": min})
+
+
+def test_past_is_none_unless_told() -> None:
+    size = Symbolic("b*(s + Min(p, 7))")
+    assert [size_at(size, 2, 3), size_at(size, 2, 3, 5), size_at(size, 2, 3, past=50)] == [6, 16, 20]
 
 
 @given(expressions)
@@ -44,6 +49,13 @@ def test_powers_and_floor_division() -> None:
         "b**9",
         "b/s",
         "lambda: 1",
+        "Min(p)",
+        "Min(p, 1, 2)",
+        "Min(p, x)",
+        "Min(p, key=s)",
+        "Max(p, 1)",
+        "min(p, 1)",
+        "b.Min(p, 1)",
         "b,s",
         "b = 1",
         "",

@@ -47,7 +47,9 @@ def test_files_of_ids_are_taken_as_they_are(tmp_path: Path) -> None:
 
 def test_missing_and_empty_texts_are_refused(tmp_path: Path) -> None:
     loaded = load_model("demo")
-    with pytest.raises(InputError, match=r"^text 'held' is no file and none that came with demo \(calibration"):
+    with pytest.raises(
+        InputError, match=r"^text 'held' is no file, no folder and none that came with demo \(calibration"
+    ):
         read_ids("held", loaded)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(InputError, match=r"^text .*empty\.txt is empty"):

@@ -59,7 +59,8 @@ def uniform(tiny: Graph, space: SearchSpace):
     def assign(weight: str, inputs: str, attention: str) -> Assignment:
         formats = {}
         for key, site in tiny.sites.items():
-            formats[key] = {"weight": weight, "input": inputs}.get(site.operand, attention)
+            if site.operand != "cache":
+                formats[key] = {"weight": weight, "input": inputs}.get(site.operand, attention)
         return Assignment("tiny", formats)
 
     return assign

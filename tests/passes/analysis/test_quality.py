@@ -1,5 +1,7 @@
 """Perplexity, KL and agreement equal a direct computation from logits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import exp, log
 
 import pytest
@@ -42,6 +44,39 @@ def test_batch_and_caching_do_not_change_results(tiny, noisy, windows, evaluator
     for batch, keep in ((2, True), (3, False), (1, False)):
         other = QualityEvaluator(tiny, windows, bytes_per_token=1.0, batch=batch, keep_logits=keep)
         assert other(noisy).to_json() == pytest.approx(expected, rel=1e-4)
+
+
+def test_many_float_predictions_are_computed_again_instead_of_kept(
+    tiny: Graph, noisy: Graph, windows: Tensor, evaluator: QualityEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 4 * windows.numel() * 64
+    for limit, expected in ((size, ["float model"]), (size - 1, ["evaluate"])):
+        monkeypatch.setattr("mxhw.passes.analysis.quality._MOST_KEPT", limit)
+        shown = Shown()
+        other = QualityEvaluator(tiny, windows, bytes_per_token=1.0, progress=shown)
+        assert other.reference() == evaluator.reference()
+        assert shown.tasks == {name: len(windows) for name in expected}
+        assert other(noisy) == evaluator(noisy)
+
+
+class Shown:
+    """A progress that remembers how many steps each task was told of."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, float] = {}
+
+    @contextmanager
+    def task(self, description: str, total: float) -> Iterator["Shown"]:
+        self.current = description
+        self.tasks[description] = 0
+        yield self
+        assert self.tasks[description] == total
+
+    def advance(self, steps: float = 1) -> None:
+        self.tasks[self.current] += steps
+
+    def note(self, text: str) -> None:
+        pass
 
 
 def test_windows_too_short_are_refused(tiny: Graph) -> None:

@@ -1,15 +1,14 @@
 """The quantized graph equals an independently quantized eager model bit for bit, and the given graph is untouched."""
 
-import copy
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mxhw.errors import InputError
 from mxhw.formats import parse_format
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.transform import Quantize, QuantizeConfig, WeightCache
+from tests.passes.transform.hooks import hook_quantized
 
 CASES = [
     ("bitmod4", "int8-e8m0", "int8-e8m0"),
@@ -25,42 +24,10 @@ def quantized(
     return Quantize(QuantizeConfig(assignment=assignment, arithmetic=arithmetic), cache)(graph).graph
 
 
-def hooked(model: nn.Module, weight: str, inputs: str, attention: str) -> nn.Module:
-    """Quantize a Hugging Face model with hooks, sharing nothing with the pass but the formats."""
-    from transformers import AttentionInterface
-
-    model = copy.deepcopy(model)
-    w, x, a = (parse_format(name) for name in (weight, inputs, attention))
-
-    def before(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (x.fake_quantize(args[0]), *args[1:])
-
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            module.weight = nn.Parameter(w.fake_quantize(module.weight.detach()))
-            module.register_forward_pre_hook(before)
-
-    def attend(module, query, key, value, mask, scaling=None, **_):
-        repeats = query.shape[1] // key.shape[1]
-        q, k = a.fake_quantize(query), a.fake_quantize(key).repeat_interleave(repeats, 1)
-        v = a.fake_quantize(value, axis=-2).repeat_interleave(repeats, 1)
-        scores = torch.matmul(q, k.transpose(2, 3)) * scaling
-        length = query.shape[2]
-        future = torch.ones(length, length, dtype=torch.bool).triu(1)
-        scores = scores + torch.zeros(length, length).masked_fill(future, torch.finfo(torch.float32).min)
-        p = a.fake_quantize(torch.softmax(scores, -1, dtype=torch.float32))
-        return torch.matmul(p, v).transpose(1, 2).contiguous(), None
-
-    AttentionInterface.register("mxhw_test_hooked", attend)
-    model.set_attn_implementation("mxhw_test_hooked")
-    return model
-
-
 @pytest.mark.parametrize(("weight", "inputs", "attention"), CASES)
 def test_equals_a_hooked_eager_model_bit_for_bit(tiny, tiny_model, windows, uniform, weight, inputs, attention) -> None:
     ours = quantized(tiny, uniform(weight, inputs, attention)).run(windows)
-    with torch.no_grad():
-        reference = hooked(tiny_model, weight, inputs, attention)(windows).logits
+    reference = hook_quantized(tiny_model, weight, inputs, attention)(windows)
     assert torch.equal(ours, reference)
     # negative control: one other format in one place must be seen
     other = dict(uniform(weight, inputs, attention).formats) | {"model.layers.1.self_attn.pv:rhs": "int4"}
