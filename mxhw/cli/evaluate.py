@@ -87,7 +87,6 @@ def evaluate(
     import torch
 
     from mxhw.cli.node_errors import compare, show_comparison
-    from mxhw.errors import InputError
     from mxhw.flow.assignments import assignment_for
     from mxhw.flow.harness import load_tasks
     from mxhw.flow.scores import score_streamed, score_tasks, score_text
@@ -98,16 +97,15 @@ def evaluate(
     from mxhw.passes.transform import WeightCache
     from mxhw.report.graph_page import write_graph_page
 
-    if tasks is None and (include_path is not None or limit is not None):
-        raise InputError("--include-path and --limit go with --tasks NAME, which is not given")
-    if tasks is not None and text is None and (column or split or windows):
-        raise InputError("--column, --split and --windows go with --text, which is not given")
-    if graph_page is not None and not per_node:
-        raise InputError("--graph shows what --per-node measures, which is not given; without it: mxhw capture --graph")
-    if per_node and tasks is not None and text is None:
-        raise InputError("--per-node goes with a text, and --tasks alone has none; add --text heldout or a file")
-    if stream and (tasks is not None or per_node):
-        raise InputError("--stream scores a text; --tasks and --per-node need the whole model: leave one of them out")
+    _refuse_conflicts(
+        {"--column": column, "--split": split, "--windows": windows},
+        {"--include-path": include_path, "--limit": limit},
+        has_text=tasks is None or text is not None,
+        has_tasks=tasks is not None,
+        per_node=per_node,
+        has_page=graph_page is not None,
+        stream=stream,
+    )
     output = Output(as_json=json)
     target = load_platform(platform)
     suite = None if tasks is None else load_tasks(tasks.split(","), include_path)
@@ -168,6 +166,31 @@ def evaluate(
         if text is not None:
             _show_hardware(output, target, scores)
     output.result(result)
+
+
+def _refuse_conflicts(
+    of_text: dict[str, object],
+    of_tasks: dict[str, object],
+    *,
+    has_text: bool,
+    has_tasks: bool,
+    per_node: bool,
+    has_page: bool,
+    stream: bool,
+) -> None:
+    """Raise an InputError for options that need, or exclude, one another."""
+    from mxhw.errors import InputError
+
+    for needed, given, options in (("--tasks NAME", has_tasks, of_tasks), ("--text", has_text, of_text)):
+        if not given and any(options.values()):
+            names = list(options)
+            raise InputError(f"{', '.join(names[:-1])} and {names[-1]} go with {needed}, which is not given")
+    if has_page and not per_node:
+        raise InputError("--graph shows what --per-node measures, which is not given; without it: mxhw capture --graph")
+    if per_node and not has_text:
+        raise InputError("--per-node goes with a text, and --tasks alone has none; add --text heldout or a file")
+    if stream and (has_tasks or per_node):
+        raise InputError("--stream scores a text; --tasks and --per-node need the whole model: leave one of them out")
 
 
 def _show_text(output: Output, title: str, scores: TextScores) -> None:

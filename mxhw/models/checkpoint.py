@@ -26,8 +26,8 @@ def check_directory(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If config.json is missing or broken, asks for remote code or holds weights that others quantized; if there are no
-        safetensors; or if one of them is damaged.
+        If config.json is missing or broken, asks for remote code or holds weights that others quantized; if there are
+        no safetensors; or if one of them is damaged.
     """
     config = check_config(folder / "config.json")
     for file in weight_files(folder):
