@@ -23,6 +23,7 @@ from mxhw.ir.fold import fold
 from mxhw.ir.graph import Graph, Signature
 from mxhw.ir.provenance import provenance
 from mxhw.ir.raising import TRANSPOSED
+from mxhw.ir.repeated import export_weightless
 from mxhw.ir.weightless import is_weightless, restore_buffers
 
 __all__ = ["capture_features", "capture_language_model", "dialect_module"]
@@ -48,13 +49,15 @@ def capture_language_model(
     longest = max(2, (context or LONGEST) - 1)
     size = (max(batch, 2), min(max(sequence, 4), longest)) if dynamic else (batch, sequence)
     dims = {0: torch.export.Dim("b", max=LONGEST), 1: torch.export.Dim("s", max=longest)}
-    device = "meta" if is_weightless(model) else "cpu"
+    weightless = is_weightless(model)
+    device = "meta" if weightless else "cpu"
     inputs: dict[str, Any] = {"input_ids": torch.zeros(size, dtype=torch.long, device=device)}
     shapes: dict[str, Any] = {"input_ids": dims}
     if "use_cache" in inspect.signature(model.forward).parameters:
         inputs["use_cache"], shapes["use_cache"] = False, None
     with use_dialect_attention(model), use_dialect_experts(model):
-        exported = export_model(model, inputs, shapes if dynamic else None)
+        export = export_weightless if weightless else export_model
+        exported = export(model, inputs, shapes if dynamic else None)
     signature = Signature(
         model=name or type(model).__name__,
         kind="tokens",

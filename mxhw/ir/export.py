@@ -62,7 +62,14 @@ def export_model(model: nn.Module, inputs: dict[str, Any] | tuple[Tensor, ...], 
             ) from error
         module = exported.module(check_guards=False)
     move_to_cpu(module.graph)
+    _number_sizes(module.graph)
     return module
+
+
+def _number_sizes(graph: fx.Graph) -> None:
+    """Name the sizes of the inputs in their order: torch's numbers for them depend on how many layers there are."""
+    for number, node in enumerate(graph.find_nodes(op="call_function", target=torch.ops.aten.sym_size.int)):
+        node._rename(f"sym_size_{number}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 
 import mxhw
 from mxhw.errors import InputError
+from mxhw.ir.repeated import TRACED
 from mxhw.models import load_skeleton
 from tests.ir.zoo import LANGUAGE, captured, ids, largest_difference
 
@@ -24,19 +25,23 @@ BIG = {
 MEGABYTES = 600
 MEASURE = """
 import json, resource, sys, time
+from mxhw.ir import repeated
 from mxhw.models import capture, load_skeleton
 import transformers.models.auto.modeling_auto
+traced, export = [], repeated.export_model
+repeated.export_model = lambda model, *rest: traced.append(len(model.model.layers)) or export(model, *rest)
 start = time.process_time()
 graph = capture(load_skeleton(sys.argv[1]), sequence=2048)
 seconds = time.process_time() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 blocks = {str(number): len(members) for number, members in graph.blocks.items()}
-print(json.dumps([seconds, peak, blocks, graph.parameters, graph.has_weights, graph.macs()]))
+print(json.dumps([seconds, peak, blocks, graph.parameters, graph.has_weights, graph.macs(), traced]))
 """
 
 
 def measured(name: str) -> list:
-    """Capture in a process of its own: processor seconds, peak memory in megabytes, what the graph says of itself."""
+    """Capture in a process of its own: processor seconds, peak memory in megabytes, what the graph says of itself, and
+    how many layers were traced."""
     command = [sys.executable, "-c", MEASURE, str(CONFIGS / f"{name}.json")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -47,9 +52,10 @@ def measured(name: str) -> list:
 @pytest.mark.parametrize("name", BIG)
 def test_big_configurations_are_captured_in_little_memory(name: str) -> None:
     layers, parameters = BIG[name]
-    _, peak, blocks, found, has_weights, _ = measured(name)
+    _, peak, blocks, found, has_weights, _, traced = measured(name)
     assert blocks == {"0": layers}
     assert (found, has_weights) == (parameters, False)
+    assert traced == [TRACED]
     assert peak <= MEGABYTES
 
 
