@@ -26,10 +26,11 @@ SEQUENCE = 2048  # tokens of the captures
 MEGABYTE = 1e6
 ROUNDS = 6
 CAPTURE = """
-import json, resource, sys, time
+import json, sys, time
 began = time.perf_counter()
 import torch, transformers.models.auto.modeling_auto
 from mxhw.models import capture, load_skeleton
+from tests.models.peak import peak
 start, before = time.perf_counter(), time.process_time()
 graph = capture(load_skeleton(sys.argv[1]), sequence=int(sys.argv[2]))
 end, after = time.perf_counter(), time.process_time()
@@ -37,7 +38,7 @@ json.dump({
     "imports": start - began, "seconds": end - start, "processor": after - before,
     "nodes": len(graph.nodes), "blocks": len(graph.blocks),
     "layers": sum(map(len, graph.blocks.values())), "parameters": graph.parameters, "macs": graph.macs(),
-    "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "bytes": peak(),
 }, sys.stdout)
 """
 

@@ -1,4 +1,4 @@
-"""A real Llama, from its folder to a checkpoint that other software reads: capture, evaluate, export, evaluate again."""
+"""A real Llama, from its folder to a checkpoint for other software: capture, evaluate, export, evaluate again."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -7,7 +7,6 @@ and in bytes the peak resident memory above that of the imports.
 """
 
 import json
-import resource
 import sys
 
 import torch
@@ -16,11 +15,7 @@ from mxhw.ir import Assignment
 from mxhw.models import capture, load_model, stream_model
 from mxhw.passes.analysis import QualityEvaluator, streamed_quality
 from mxhw.passes.transform import Quantize, QuantizeConfig
-
-
-def peak() -> int:
-    """Return the largest resident memory so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+from tests.models.peak import peak
 
 
 def import_everything() -> None:

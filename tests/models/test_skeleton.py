@@ -15,6 +15,7 @@ from mxhw.ir.repeated import TRACED
 from mxhw.models import load_skeleton
 from tests.ir.zoo import LANGUAGE, captured, ids, largest_difference
 
+ROOT = Path(__file__).parents[2]
 CONFIGS = Path(__file__).parent / "configs"
 # Layers and parameters: the models' own cards (8.03 B, 70.6 B, 46.7 B).
 BIG = {
@@ -24,8 +25,9 @@ BIG = {
 }
 MEGABYTES = 600
 MEASURE = """
-import json, resource, sys, time
+import json, sys, time
 from mxhw.ir import repeated
+from tests.models.peak import peak
 from mxhw.models import capture, load_skeleton
 import transformers.models.auto.modeling_auto
 traced, export = [], repeated.export_model
@@ -33,9 +35,8 @@ repeated.export_model = lambda model, *rest: traced.append(len(model.model.layer
 start = time.process_time()
 graph = capture(load_skeleton(sys.argv[1]), sequence=2048)
 seconds = time.process_time() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 blocks = {str(number): len(members) for number, members in graph.blocks.items()}
-print(json.dumps([seconds, peak, blocks, graph.parameters, graph.has_weights, graph.macs(), traced]))
+print(json.dumps([seconds, peak() / 1e6, blocks, graph.parameters, graph.has_weights, graph.macs(), traced]))
 """
 
 
@@ -43,7 +44,7 @@ def measured(name: str) -> list:
     """Capture in a process of its own: processor seconds, peak memory in megabytes, what the graph says of itself, and
     how many layers were traced."""
     command = [sys.executable, "-c", MEASURE, str(CONFIGS / f"{name}.json")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
