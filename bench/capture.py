@@ -21,6 +21,7 @@ import torch
 from timing import interleaved
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the measured models are those of the tests
 CONFIGS = ("llama-3-8b", "llama-3-70b", "mixtral-8x7b")
 SEQUENCE = 2048  # tokens of the captures
 MEGABYTE = 1e6
@@ -70,24 +71,10 @@ def bench_configs() -> None:
 
 def bench_streaming() -> None:
     """Print the memory of evaluation in memory and streamed, and check that the scores are equal."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tests.models.large import save_large_model
 
-    config = LlamaConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=15,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        vocab_size=8192,
-        max_position_embeddings=512,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config)
-    size = sum(parameter.numel() for parameter in model.parameters())
-    block = 4 * sum(parameter.numel() for parameter in model.model.layers[0].parameters())
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, max_shard_size="300MB")
-        del model
+        size, block = save_large_model(Path(folder))
         shards = len(list(Path(folder).glob("*.safetensors")))
         print(f"\n## Evaluation of {size / 1e9:.2f} B float32 parameters in {shards} shards, 4 windows of 128 tokens\n")
         print(f"A block has {block / MEGABYTE:.0f} MB, all weights {4 * size / MEGABYTE:.0f} MB.\n")

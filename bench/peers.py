@@ -15,7 +15,6 @@ from torch import Tensor
 __all__ = ["peers"]
 
 Quantizer = Callable[[], object]
-Maker = Callable[[Tensor], dict[str, Quantizer]]
 
 
 def peers(x: Tensor) -> tuple[dict[str, Quantizer], list[str]]:

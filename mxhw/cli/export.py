@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,20 +19,15 @@ __all__ = ["export"]
 _TRACED = 16  # tokens of the capture, which only has to know the layers
 
 
-class _Target(StrEnum):
-    COMPRESSED_TENSORS = "compressed-tensors"
-    NATIVE = "native"
-
-
 @app.command()
 def export(
     model: ModelArgument,
     out: OutOption = Path("build/export"),
     assignment: AssignmentOption = None,
     to: Annotated[
-        _Target,
+        Literal["compressed-tensors", "native"],
         typer.Option(help="For readers of compressed-tensors (transformers, vLLM), or packed bytes of any format."),
-    ] = _Target.COMPRESSED_TENSORS,
+    ] = "compressed-tensors",
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         typer.Option(help="Of the model; auto: float32, or bfloat16 where compressed-tensors decodes a format to it."),
@@ -66,7 +61,7 @@ def export(
         graph,
         given,
         out,
-        to=to.value,
+        to=to,
         dtype=None if dtype == "auto" else getattr(torch, dtype),
         nearest=nearest,
         force=force,
@@ -78,10 +73,7 @@ def export(
 
 
 def _show(output: Output, model: str, report: ExportReport) -> None:
-    layers: dict[str, int] = {}
-    for name in report.weights.values():
-        layers[name] = layers.get(name, 0) + 1
-    rows = [[name, f"{count}"] for name, count in layers.items()]
+    rows = [[name, f"{count}"] for name, count in Counter(report.weights.values()).items()]
     output.table("Exported", ["weights", "layers"], rows)
     output.say(
         f"{model} as a {report.to} checkpoint, a {report.dtype} model: {report.quantized_bytes:,} bytes of quantized "

@@ -24,6 +24,7 @@ from mxhw.errors import InputError, nearest, require_extra
 from mxhw.ir import Graph
 from mxhw.models import LoadedModel
 from mxhw.models.dataset_text import stay_offline
+from mxhw.models.loading import first_line
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = ["TaskResult", "TaskSuite", "load_tasks", "run_tasks"]
@@ -168,7 +169,7 @@ def _beside(include_path: Path | None) -> str:
 
 def _reason(error: Exception) -> str:
     """Return the first line of an error, with the way out if it is that nothing may be downloaded."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    line = first_line(error)
     offline = "offline" in line.lower() or isinstance(error, ConnectionError)
     return f"{line}; set HF_DATASETS_OFFLINE=0 to let documents be downloaded" if offline else line
 

@@ -91,7 +91,7 @@ def _node(prepared: Prepared, assignment: Assignment, name: str, values: Mapping
     for site in info.sites:
         if site.operand == CACHE and site.key not in assignment.formats:
             continue  # a search does not choose it, and a page of designs has nothing to say about it
-        stored, elements = site_bits(prepared.graph, site, assignment, 1, sequence)
+        stored, elements = site_bits(info, site, assignment, 1, sequence)
         bits[site.operand] = stored / elements
     area = sum(values["logic"].values())
     if prepared.platform.kind == "asic":

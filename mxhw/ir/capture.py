@@ -18,13 +18,14 @@ from mxhw.ir.attention import use_dialect_attention
 from mxhw.ir.clean import clean
 from mxhw.ir.describe import describe
 from mxhw.ir.experts import use_dialect_experts
-from mxhw.ir.export import LONGEST, check_sizes, export_model
+from mxhw.ir.export import LONGEST, export_model
 from mxhw.ir.fold import fold
-from mxhw.ir.graph import Graph, Signature
+from mxhw.ir.graph import Graph
 from mxhw.ir.provenance import provenance
 from mxhw.ir.raising import TRANSPOSED
 from mxhw.ir.repeated import export_weightless
-from mxhw.ir.weightless import is_weightless, restore_buffers
+from mxhw.ir.signature import Signature, check_sizes, language_signature
+from mxhw.ir.weightless import is_weightless, restore_buffers, tracing_device
 
 __all__ = ["capture_features", "capture_language_model", "dialect_module"]
 
@@ -40,33 +41,20 @@ def capture_language_model(
         If the model takes something else, the sizes are not positive or the sequence is longer than the model's
         context, or the model cannot be exported.
     """
-    config: Any = model.config
     _check_takes_tokens(model)
-    context = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
-    check_sizes(batch, sequence, context)
+    signature = language_signature(model, batch=batch, sequence=sequence, dynamic=dynamic, name=name)
     # torch.export treats sizes 0 and 1 as constants, so a symbolic batch of one is traced with two. Models that slice a
     # table of all positions would make the largest length a case of its own; what is traced below it holds for it too.
-    longest = max(2, (context or LONGEST) - 1)
+    longest = max(2, (signature.context or LONGEST) - 1)
     size = (max(batch, 2), min(max(sequence, 4), longest)) if dynamic else (batch, sequence)
     dims = {0: torch.export.Dim("b", max=LONGEST), 1: torch.export.Dim("s", max=longest)}
-    weightless = is_weightless(model)
-    device = "meta" if weightless else "cpu"
-    inputs: dict[str, Any] = {"input_ids": torch.zeros(size, dtype=torch.long, device=device)}
+    inputs: dict[str, Any] = {"input_ids": torch.zeros(size, dtype=torch.long, device=tracing_device(model))}
     shapes: dict[str, Any] = {"input_ids": dims}
     if "use_cache" in inspect.signature(model.forward).parameters:
         inputs["use_cache"], shapes["use_cache"] = False, None
     with use_dialect_attention(model), use_dialect_experts(model):
-        export = export_weightless if weightless else export_model
+        export = export_weightless if is_weightless(model) else export_model
         exported = export(model, inputs, shapes if dynamic else None)
-    signature = Signature(
-        model=name or type(model).__name__,
-        kind="tokens",
-        batch=batch,
-        sequence=sequence,
-        dynamic=dynamic,
-        vocabulary=getattr(config, "vocab_size", None),
-        context=context,
-    )
     graph = _graph(exported, "input_ids", signature)
     restore_buffers(graph.module, model)
     return graph

@@ -24,9 +24,9 @@ from mxhw.ir.capture import dialect_module
 from mxhw.ir.decode import DecodeGraph
 from mxhw.ir.describe import SOURCE
 from mxhw.ir.experts import use_dialect_experts
-from mxhw.ir.export import LONGEST, check_sizes, evaluating, export_model
-from mxhw.ir.graph import Signature
-from mxhw.ir.weightless import buffers_on_meta, is_weightless, restore_buffers
+from mxhw.ir.export import LONGEST, evaluating, export_model
+from mxhw.ir.signature import language_signature
+from mxhw.ir.weightless import buffers_on_meta, restore_buffers, tracing_device
 
 __all__ = ["capture_decoder"]
 
@@ -119,24 +119,13 @@ def capture_decoder(model: nn.Module, *, batch: int = 1, sequence: int = 1, name
     InputError
         If the model keeps no keys and values per layer, or something else beside them, or cannot be exported.
     """
-    config: Any = model.config
-    context = getattr(config, "max_position_embeddings", None)
-    check_sizes(batch, sequence, context)
+    signature = language_signature(model, batch=batch, sequence=sequence, dynamic=True, name=name)
     layers = _cache_layers(model)
     with use_dialect_attention(model), use_dialect_experts(model):
-        exported = export_model(model, *_inputs(layers, _device(model)))
+        exported = export_model(model, *_inputs(layers, tracing_device(model)))
     symbols = _inputs_and_outputs(exported, layers)
     module = dialect_module(exported, symbols)
     restore_buffers(module, model)
-    signature = Signature(
-        model=name or type(model).__name__,
-        kind="tokens",
-        batch=batch,
-        sequence=sequence,
-        dynamic=True,
-        vocabulary=getattr(config, "vocab_size", None),
-        context=context,
-    )
     graph = DecodeGraph(module, signature, layers)
     _check_windows(graph)
     return graph
@@ -149,7 +138,7 @@ def _cache_layers(model: Any) -> list[CacheLayer]:
     if "past_key_values" in known:
         if "position_ids" not in known:
             raise InputError(f"{name} takes no position_ids, so it has no decode graph; capture it without a cache")
-        token = torch.zeros(1, 1, dtype=torch.long, device=_device(model))
+        token = torch.zeros(1, 1, dtype=torch.long, device=tracing_device(model))
         try:
             with torch.no_grad(), evaluating(model), buffers_on_meta(model):
                 model(token, past_key_values=seen, use_cache=True)
@@ -172,10 +161,6 @@ def _windows(model: Any) -> list[int]:
 
     layers = DynamicCache(config=model.config).layers
     return [int(layer.sliding_window) if getattr(layer, "is_sliding", False) else 0 for layer in layers]
-
-
-def _device(model: nn.Module) -> str:
-    return "meta" if is_weightless(model) else "cpu"
 
 
 def _inputs(layers: list[CacheLayer], device: str) -> tuple[dict[str, Any], Any]:

@@ -21,7 +21,7 @@ from mxhw.ir.metadata import NodeInfo, Shape, Site
 from mxhw.ir.provenance import Provenance, provenance
 from mxhw.ir.symbolic import Size, size_from_torch
 
-__all__ = ["INFO", "INPUT", "SOURCE", "describe"]
+__all__ = ["INFO", "INPUT", "SOURCE", "argument_nodes", "describe"]
 
 INFO = "mxhw"  # meta key of a node's NodeInfo
 SOURCE = "mxhw_source"  # meta key of an input that is not the model's own: how `NodeInfo.inputs` names it
@@ -47,13 +47,13 @@ def _is_bookkeeping(node: fx.Node) -> bool:
         return True
     if str(getattr(node.target, "__name__", node.target)).partition(".")[0] in VIEWS:
         return True
-    return not any(isinstance(_first(a.meta["val"]), torch.Tensor) for a in _arguments(node))  # a constant
+    return not any(isinstance(_first(a.meta["val"]), torch.Tensor) for a in argument_nodes(node))  # a constant
 
 
 def _info(node: fx.Node, symbols: Mapping[Any, str], taken: set[str]) -> NodeInfo:
     source: Provenance = node.meta.get(FOLDED) or provenance(node)
     value = _first(node.meta["val"])
-    tensors = [a for a in _arguments(node) if isinstance(_first(a.meta["val"]), torch.Tensor)]
+    tensors = [a for a in argument_nodes(node) if isinstance(_first(a.meta["val"]), torch.Tensor)]
     shapes = [tuple(_first(a.meta["val"]).shape) for a in tensors]
 
     def size(value: Any) -> Size:
@@ -153,7 +153,7 @@ def _is_causal(node: fx.Node) -> bool:
     return found is not None and bool(found.args[2])
 
 
-def _arguments(node: fx.Node) -> list[fx.Node]:
+def argument_nodes(node: fx.Node) -> list[fx.Node]:
     """Return the argument nodes in order, repeated ones kept."""
     found: list[fx.Node] = []
     fx.map_arg((node.args, node.kwargs), found.append)
@@ -166,7 +166,7 @@ def _producers(node: fx.Node) -> Iterator[str]:
     elif node.op == "placeholder":
         yield node.meta.get(SOURCE, INPUT)
     elif node.op == "call_function" and isinstance(_first(node.meta["val"]), torch.Tensor):
-        for argument in _arguments(node):
+        for argument in argument_nodes(node):
             yield from _producers(argument)
 
 

@@ -12,18 +12,9 @@ from mxhw.errors import InputError
 from mxhw.ir.provenance import marked_functions
 from mxhw.ir.weightless import buffers_on_meta, move_to_cpu
 
-__all__ = ["LONGEST", "check_sizes", "evaluating", "export_model"]
+__all__ = ["LONGEST", "evaluating", "export_model"]
 
 LONGEST = 1 << 20  # bound of the symbolic sizes
-
-
-def check_sizes(batch: int, sequence: int, context: int | None) -> None:
-    """Raise an InputError if a size is no positive integer, or the sequence is longer than the model's context."""
-    for what, value in (("batch", batch), ("sequence", sequence)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{what} must be a positive integer, not {value!r}")
-    if context is not None and sequence > context:
-        raise InputError(f"sequence {sequence} is longer than the model's context of {context} positions")
 
 
 def export_model(model: nn.Module, inputs: dict[str, Any] | tuple[Tensor, ...], shapes: Any) -> fx.GraphModule:

@@ -18,6 +18,7 @@ import torch
 from torch import fx, nn
 
 from mxhw.ir.alike import Stack, repeated_layers
+from mxhw.ir.describe import argument_nodes
 from mxhw.ir.export import export_model
 from mxhw.ir.weightless import assign_tensor
 
@@ -124,7 +125,7 @@ def _carried(first: _Layer, second: _Layer, image: _Nodes) -> _Nodes | None:
     for old, new in image.items():
         if _content(old, first, second.path) != _content(new, second, second.path):
             return None
-        for a, b in zip(_arguments(old), _arguments(new), strict=True):
+        for a, b in zip(argument_nodes(old), argument_nodes(new), strict=True):
             if a in image:
                 if image[a] is not b:
                     return None
@@ -140,7 +141,7 @@ def _content(node: fx.Node, layer: _Layer, path: str) -> tuple[Any, ...]:
         node.op,
         layer.renamed(node.target, path) if node.op == "get_attr" else node.target,  # type: ignore[arg-type]
         str(fx.map_arg((node.args, node.kwargs), lambda _: None)),
-        len(_arguments(node)),
+        len(argument_nodes(node)),
         [(layer.renamed(place, path), str(kind)) for place, kind in stack],
         str(node.meta.get("custom")),
         _kind(node.meta.get("val")),
@@ -153,12 +154,6 @@ def _kind(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return str((value.shape, value.stride(), value.dtype, value.device))
     return str(value)
-
-
-def _arguments(node: fx.Node) -> list[fx.Node]:
-    found: list[fx.Node] = []
-    fx.map_arg((node.args, node.kwargs), found.append)
-    return found
 
 
 def _steps(first: _Layer, second: _Layer) -> dict[str, int] | None:

@@ -1,12 +1,13 @@
 """What a captured model takes, and the check of what it is given."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from mxhw.errors import InputError
 
-__all__ = ["Signature"]
+__all__ = ["Signature", "check_sizes", "language_signature"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +84,34 @@ class Signature:
         low, high = int(x.min()), int(x.max())
         if low < 0 or (self.vocabulary is not None and high >= self.vocabulary):
             raise InputError(f"token ids must be from 0 to {(self.vocabulary or 0) - 1}, not {low} to {high}")
+
+
+def check_sizes(batch: int, sequence: int, context: int | None) -> None:
+    """Raise an InputError if a size is no positive integer, or the sequence is longer than the model's context."""
+    for what, value in (("batch", batch), ("sequence", sequence)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{what} must be a positive integer, not {value!r}")
+    if context is not None and sequence > context:
+        raise InputError(f"sequence {sequence} is longer than the model's context of {context} positions")
+
+
+def language_signature(model: Any, *, batch: int, sequence: int, dynamic: bool, name: str | None) -> Signature:
+    """Return the signature of a Hugging Face language `model`, whose config tells the context and the vocabulary.
+
+    Raises
+    ------
+    InputError
+        If a size is no positive integer, or the sequence is longer than the context.
+    """
+    config = model.config
+    context = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    check_sizes(batch, sequence, context)
+    return Signature(
+        model=name or type(model).__name__,
+        kind="tokens",
+        batch=batch,
+        sequence=sequence,
+        dynamic=dynamic,
+        vocabulary=getattr(config, "vocab_size", None),
+        context=context,
+    )

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["assign_tensor", "buffers_on_meta", "forget_tensors", "is_weightless", "move_to_cpu", "restore_buffers"]
+__all__ = [
+    "assign_tensor",
+    "buffers_on_meta",
+    "forget_tensors",
+    "is_weightless",
+    "move_to_cpu",
+    "restore_buffers",
+    "tracing_device",
+]
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
@@ -23,6 +31,11 @@ def is_weightless(module: nn.Module) -> bool:
     """Say whether some parameter or buffer of `module` is on the meta device."""
     tensors = (*module.parameters(), *module.buffers())
     return any(tensor.is_meta for tensor in tensors)
+
+
+def tracing_device(module: nn.Module) -> str:
+    """Return where the inputs stand that `module` is traced with."""
+    return "meta" if is_weightless(module) else "cpu"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from math import prod
 
 from mxhw.errors import InputError
 from mxhw.formats import Format, parse_format
-from mxhw.ir import Assignment, Graph, Site
+from mxhw.ir import Assignment, Graph, NodeInfo, Site
 from mxhw.ir.cache import CACHE, cache_bits
 from mxhw.ir.symbolic import size_at
 
@@ -57,9 +57,15 @@ def ledger(graph: Graph, assignment: Assignment, *, batch: int = 1, sequence: in
         If the graph multiplies by no weight.
     """
 
+    nodes = graph.nodes.values()
+
     def count(operands: Iterable[str]) -> tuple[int, int]:
-        sites = [site for site in graph.sites.values() if site.operand in operands]
-        costs = [site_bits(graph, site, assignment, batch, sequence) for site in sites]
+        costs = [
+            site_bits(info, site, assignment, batch, sequence)
+            for info in nodes
+            for site in info.sites
+            if site.operand in operands
+        ]
         return sum(bits for bits, _ in costs), sum(elements for _, elements in costs)
 
     weight_bits, weights = count(("weight",))
@@ -77,23 +83,22 @@ def ledger(graph: Graph, assignment: Assignment, *, batch: int = 1, sequence: in
     )
 
 
-def site_bits(graph: Graph, site: Site, assignment: Assignment, batch: int, sequence: int) -> tuple[int, int]:
-    """Return bits and elements of a site."""
+def site_bits(info: NodeInfo, site: Site, assignment: Assignment, batch: int, sequence: int) -> tuple[int, int]:
+    """Return bits and elements of a site of the node `info`."""
     shape = tuple(size_at(size, batch, sequence) for size in site.shape)
     name = assignment.formats.get(site.key, site.format)
     if name is None:
-        return _float_format(graph, site).bits(shape, axis=site.axis), prod(shape)
+        return _float_format(info, site).bits(shape, axis=site.axis), prod(shape)
     fmt = parse_format(name)
     if site.operand == CACHE:
         axis = assignment.axes.get(site.key, site.axis)
-        return cache_bits(fmt, shape, axis, _float_format(graph, site)), prod(shape)
+        return cache_bits(fmt, shape, axis, _float_format(info, site)), prod(shape)
     return fmt.bits(shape, axis=site.axis), prod(shape)
 
 
-def _float_format(graph: Graph, site: Site) -> Format:
+def _float_format(info: NodeInfo, site: Site) -> Format:
     """Return the format of the values as they were captured."""
-    dtype = graph.nodes[site.node].dtype
-    name = _FLOAT_NAMES.get(dtype)
+    name = _FLOAT_NAMES.get(info.dtype)
     if name is None:
-        raise InputError(f"site {site.key!r} has no format and type {dtype}, whose bits are not defined")
+        raise InputError(f"site {site.key!r} has no format and type {info.dtype}, whose bits are not defined")
     return parse_format(name)

@@ -20,7 +20,7 @@ from mxhw.models import StreamedModel
 from mxhw.passes.analysis.calibrate import CalibrateConfig, SiteRecorder, calibrated
 from mxhw.passes.analysis.quality import Quality, check_windows, comparison, log_probabilities, quality_of
 from mxhw.passes.base import PassResult
-from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
+from mxhw.passes.transform.quantize import Quantize, QuantizeConfig, mac_coverage
 from mxhw.progress import Progress, SilentProgress, Task
 
 __all__ = ["StreamedQualities", "streamed_calibration", "streamed_quality"]
@@ -183,6 +183,5 @@ def _merged(reports: list[Mapping[str, Any]], graph: Graph) -> dict[str, Any]:
         for key, value in report.items():
             merged[key] = value if isinstance(value, str) or key not in merged else merged[key] + value
     if "mac_coverage" in merged:
-        macs = {info.name: info.gemm(*graph.sizes()).macs for info in graph.gemms}
-        merged["mac_coverage"] = sum(macs[name] for name in merged["nodes_in_hardware"]) / max(1, graph.macs())
+        merged["mac_coverage"] = mac_coverage(graph, merged["nodes_in_hardware"])
     return merged

@@ -11,6 +11,7 @@ A source that several nodes read in one format is quantized once. A weight that 
 output head tied to the embedding) is rounded for the GEMM only.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal, cast
@@ -28,7 +29,7 @@ from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.transform.hardware_modules import HardwareAttentionPV, HardwareAttentionQK, HardwareLinear
 from mxhw.passes.transform.weights import WeightCache
 
-__all__ = ["Arithmetic", "Quantize", "QuantizeConfig"]
+__all__ = ["Arithmetic", "Quantize", "QuantizeConfig", "mac_coverage"]
 
 Arithmetic = Literal["float", "hardware"]
 _INFO = "mxhw"
@@ -204,11 +205,16 @@ class _Rewriting:
             "quantizers": len(self.quantizers),
         }
         if self.exact:
-            macs = {info.name: info.gemm(*before.sizes()).macs for info in before.gemms}
             report["nodes_in_hardware"] = self.in_hardware
             report["nodes_without"] = self.without
-            report["mac_coverage"] = sum(macs[name] for name in self.in_hardware) / max(1, before.macs())
+            report["mac_coverage"] = mac_coverage(before, self.in_hardware)
         return report
+
+
+def mac_coverage(graph: Graph, names: Iterable[str]) -> float:
+    """Return the share of the graph's multiply-accumulates, at its default sizes, that the GEMMs of those names do."""
+    macs = {info.name: info.gemm(*graph.sizes()).macs for info in graph.gemms}
+    return sum(macs[name] for name in names) / max(1, graph.macs())
 
 
 def _node(argument: object) -> fx.Node:

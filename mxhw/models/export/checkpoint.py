@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from mxhw.errors import InputError
+from mxhw.errors import InputError, require_extra
 from mxhw.files import new_folder
 from mxhw.ir import Assignment, Graph
 from mxhw.models.export.compressed_tensors import (
@@ -21,7 +21,6 @@ from mxhw.models.export.compressed_tensors import (
     input_of,
     is_same_input,
     preferred_dtype,
-    require_library,
 )
 from mxhw.models.export.folder import check_free, copy_companions, save_config, save_record, save_tensors
 from mxhw.models.export.native import native_config, native_tensors
@@ -123,7 +122,7 @@ def export_checkpoint(
     if dtype not in (None, *_DTYPES):
         raise InputError(f"dtype must be float32, bfloat16 or float16, not {dtype}")
     if to == "compressed-tensors":
-        require_library()
+        require_extra("compressed_tensors", "export", "a compressed-tensors checkpoint (--to native needs no package)")
     folder, model = Path(folder), loaded.model
     weights = quantized_weights(model, graph, assignment)
     dtype = dtype or (preferred_dtype(weights) if to == "compressed-tensors" else torch.float32)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mxhw.errors import InputError, MissingToolError
+from mxhw.errors import InputError
 from mxhw.formats import parse_format
 from mxhw.models.export.schemes import InputScheme, WeightScheme, input_scheme, scheme_tensors, weight_scheme
 from mxhw.models.export.weights import QuantizedWeight, rounded
@@ -22,7 +22,6 @@ __all__ = [
     "input_of",
     "is_same_input",
     "preferred_dtype",
-    "require_library",
 ]
 
 _ELSE = "use --to native"
@@ -30,17 +29,6 @@ _KNOWN = "symmetric int2..8, mxfp4, mxfp6-e2m3, mxfp8-e4m3, nvfp4, fp8-e4m3 and 
 # Steps of float32 that the reciprocal of NVFP4's tensor scale may be off, for products to be equal in bfloat16.
 _NEIGHBOURS = (0, 1, -1, 2, -2)
 _NVFP4 = "nvfp4-pack-quantized"
-
-
-def require_library() -> None:
-    """Raise a MissingToolError unless compressed-tensors can be imported."""
-    try:
-        import compressed_tensors  # noqa: F401
-    except ImportError:
-        raise MissingToolError(
-            "a compressed-tensors checkpoint needs the package compressed-tensors; pip install 'mxhw[export]', "
-            f"or {_ELSE}"
-        ) from None
 
 
 def preferred_dtype(weights: Sequence[QuantizedWeight]) -> torch.dtype:
@@ -74,13 +62,16 @@ def compressed_tensors(
     if scheme.format == _NVFP4:
         g = encoded.metadata["tensor_scale"].flatten()[:1]
         candidates = [{**candidates[0], "weight_global_scale": scale} for scale in _reciprocals(g)]
-    # Lazily: nearly always the first one is equal.
-    wrong = ((_count_wrong(one, scheme, expected), number) for number, one in enumerate(candidates))
-    best = next((found for found in wrong if found[0] == 0), None)
-    if best is None:
-        best = min((_count_wrong(one, scheme, expected), number) for number, one in enumerate(candidates))
-        _refuse_wrong(weight, dtype, best[0], scheme, nearest)
-    return {f"{weight.module}.{name}": value.contiguous() for name, value in candidates[best[1]].items()}, best[0]
+    wrong: list[int] = []
+    for candidate in candidates:
+        wrong.append(_count_wrong(candidate, scheme, expected))
+        if wrong[-1] == 0:  # nearly always the first one
+            break
+    count = min(wrong)
+    if count:
+        _refuse_wrong(weight, dtype, count, scheme, nearest)
+    best = candidates[wrong.index(count)]
+    return {f"{weight.module}.{name}": value.contiguous() for name, value in best.items()}, count
 
 
 def _refuse_wrong(weight: QuantizedWeight, dtype: torch.dtype, count: int, scheme: WeightScheme, nearest: bool) -> None:

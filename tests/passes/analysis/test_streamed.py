@@ -25,6 +25,7 @@ from mxhw.passes.analysis import (
 )
 from mxhw.passes.transform import Quantize, QuantizeConfig
 from tests.ir.zoo import LANGUAGE, ids
+from tests.models.large import LAYERS, save_large_model
 
 TOKENS = 8
 NAMES = ["llama", "qwen2", "opt"]  # tied by its config; tied or not by default; learned positions and biases
@@ -178,27 +179,12 @@ def measured(folder: Path, mode: str, name: str) -> dict:
 
 @pytest.mark.slow
 def test_streaming_takes_the_memory_of_two_blocks(tmp_path: Path) -> None:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=15,
-        num_attention_heads=16,
-        num_key_value_heads=8,
-        vocab_size=8192,
-        max_position_embeddings=512,
-    )
-    model = LlamaForCausalLM(config)
-    assert sum(parameter.numel() for parameter in model.parameters()) >= 250_000_000
-    block = 4 * sum(parameter.numel() for parameter in model.model.layers[0].parameters())
-    model.save_pretrained(tmp_path, max_shard_size="300MB")
-    del model
+    parameters, block = save_large_model(tmp_path)
+    assert parameters >= 250_000_000
     # Hidden states and RoPE tables of two windows, float and quantized; logits and three log probabilities of one.
     activations = 4 * (2 * 2 * 64 * (1024 + 2 * 64) + 4 * 64 * 8192 + 64 * 3 * 4096)
     allowance = 128 * MEGABYTE  # the captured graph itself and the code of torch.export
     streamed, whole = (measured(tmp_path, mode, "mxfp4") for mode in ("streamed", "in-memory"))
     assert streamed["scores"] == whole["scores"]
     assert streamed["bytes"] <= 2 * block + activations + allowance
-    assert whole["bytes"] > 15 * block  # the same measure sees the weights where they are in memory
+    assert whole["bytes"] > LAYERS * block  # the same measure sees the weights where they are in memory
