@@ -7,11 +7,12 @@ by all lanes and lies in the weight type, not here.
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mxhw.arithmetic import WeightType
+from mxhw.rtl_templates.integer import only_leading_one
 
 __all__ = ["BitModTermDecoder", "SerialTerm"]
 
@@ -106,7 +107,7 @@ class BitModTermDecoder(wiring.Component):
         found = Signal(len(upper))
         window = Signal(max(len(upper), bits - 1))
         m.d.comb += [
-            found.eq(_only_leading_one(upper)),
+            found.eq(only_leading_one(upper)),
             window.eq(Mux(self.step, magnitude & ~(found << fraction), upper)),
             self.term.mantissa.eq(window.any()),
         ]
@@ -114,8 +115,3 @@ class BitModTermDecoder(wiring.Component):
             with m.If(window[position]):
                 m.d.comb += self.term.exponent.eq(position)
         return m
-
-
-def _only_leading_one(value: Value) -> Value:
-    """Return ``value`` with all but its highest one cleared."""
-    return Cat(value[i] & ~value[i + 1 :].any() if i + 1 < len(value) else value[i] for i in range(len(value)))

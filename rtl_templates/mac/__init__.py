@@ -3,5 +3,8 @@
 from mxhw.rtl_templates.mac.bit_serial import BitSerialPE, ScaleControl
 from mxhw.rtl_templates.mac.dialect import DialectPE
 from mxhw.rtl_templates.mac.integer import IntegerMac
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["BitSerialPE", "DialectPE", "IntegerMac", "ScaleControl"]
+__all__ = ["UNITS", "BitSerialPE", "DialectPE", "IntegerMac", "ScaleControl"]
+
+UNITS: tuple[UnitTemplate, ...] = ()

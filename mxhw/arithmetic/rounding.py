@@ -1,0 +1,38 @@
+"""The rounding, saturation and leading-one rules of every integer unit; their hardware is `rtl_templates.integer`.
+
+Source: arithmetic.md, section 1. All functions take and return int64 tensors and are exact as long as no intermediate
+leaves int64; callers derive widths so that none does.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["leading_one", "round_shift", "saturate"]
+
+
+def round_shift(x: Tensor, shift: Tensor | int) -> Tensor:
+    """Return ``floor(x / 2**shift + 1/2)``: round half up; a negative ``shift`` is an exact shift to the left.
+
+    A shift of 63 or more would leave int64 on the way: it is taken as 62, which gives the same for ``|x| < 2**61``.
+    """
+    amount = torch.as_tensor(shift, dtype=torch.int64, device=x.device)
+    right = amount.clamp(0, 62)
+    # floor((floor(y) + 1) / 2) = floor((y + 1) / 2), so the half is added after all but one of the shifts.
+    halves = torch.where(right > 0, x >> (right - 1).clamp(min=0), x << 1)
+    return ((halves + 1) >> 1) << (-amount).clamp(min=0)
+
+
+def saturate(x: Tensor, bits: int) -> Tensor:
+    """Return ``x`` clamped to ``±(2**(bits - 1) - 1)``: symmetric, so that a magnitude fits ``bits - 1`` bits."""
+    largest = (1 << bits - 1) - 1
+    return x.clamp(-largest, largest)
+
+
+def leading_one(x: Tensor) -> Tensor:
+    """Return ``floor(log2(x))`` of non-negative integers, 0 for 0."""
+    position = torch.zeros_like(x)
+    for step in (32, 16, 8, 4, 2, 1):
+        large = (x >> step) > 0
+        position = torch.where(large, position + step, position)
+        x = torch.where(large, x >> step, x)
+    return position
