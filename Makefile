@@ -3,10 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 OUT    ?= build/demo
+# The folder of open cell libraries that `make table-synth` reads: asap7/ and sg13g2_typ.lib.gz.
+LIBERTY ?= ../shared/liberty
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families clean
+.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl table-synth clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -52,6 +54,12 @@ bench-capture: $(BIN)/.installed  ## capture without weights, streaming, and spe
 
 bench-families: $(BIN)/.installed  ## the README's table of model families
 	$(BIN)/python bench/families.py
+
+bench-rtl: $(BIN)/.installed  ## speed of both simulation engines, of their builds and of emission; ARGS="--sizes 8"
+	$(BIN)/python bench/rtl.py $(ARGS)
+
+table-synth: $(BIN)/.installed  ## measure what changed of the cost model's table of sizes; LIBERTY=DIR ARGS="--only 'fifo' --jobs 2"
+	$(BIN)/python -m mxhw.synthesis.table --liberty $(LIBERTY) $(ARGS)
 
 clean:  ## remove what was built
 	rm -rf build .venv *.egg-info

@@ -1,7 +1,9 @@
-"""Verilog of a GEMM unit: one text with flat ports, equal elements emitted once, memories read from hex files.
+"""Verilog of components: one text with flat ports in which equal elements are emitted once.
 
-Ports of the top: clk, rst, x_valid, x_ready, x_payload, y_valid, y_ready, y_payload. Reset is synchronous and active
-high. The text needs the hand-written modules of :func:`verilog_library` beside it.
+:func:`component_verilog` takes any component; the members of a port are joined by two underscores (``x__payload``), and
+memories are part of the text. :func:`gemm_verilog` is for GEMM units whose weights lie in memory: its ports are clk,
+rst, x_valid, x_ready, x_payload, y_valid, y_ready, y_payload, memories read hex files, and the text needs the
+hand-written modules of :func:`verilog_library` beside it. Reset is synchronous and active high.
 """
 
 import re
@@ -30,6 +32,7 @@ class _SharedModules:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._texts: dict[str, str] = {}
+        self._signatures: dict[str, Any] = {}
 
     @property
     def texts(self) -> list[str]:
@@ -42,7 +45,9 @@ class _SharedModules:
         # Only its signals are used here; without this Amaranth warns that it was never elaborated.
         component._MustUse__silence = True
         if kind not in self._texts:
-            self._texts[kind] = component_verilog(component, name)
+            self._texts[kind] = _converted(component, name, self)
+            self._signatures[kind] = component.signature
+        require(component.signature == self._signatures[kind], kind, "one kind of component of equal ports", component)
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
             direction = "i" if member.flow == In else "o"
@@ -52,11 +57,21 @@ class _SharedModules:
         return Instance(name, **ports)
 
 
+class _SharedModulesAndFiles(_SharedModules):
+    """The same, with memories that read hex files."""
+
+    reads_memory_files = True
+
+
 def component_verilog(component: wiring.Component, name: str) -> str:
-    """Return the Verilog of any component alone; members of its ports are joined by two underscores."""
+    """Return the Verilog of any component alone, as module ``name``; its other modules are ``{name}_…``, ``{name}.…``.
+
+    Members of its ports are joined by two underscores. The same component gives the same text.
+    """
     _check_name(name)
-    text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-    return _without_unread_aliases(str(text))
+    platform = _SharedModules(name)
+    top = _converted(component, name, platform)
+    return "\n".join([*platform.texts, top])
 
 
 def gemm_verilog(
@@ -71,10 +86,17 @@ def gemm_verilog(
     for label, file in (("weights_file", weights_file), ("metadata_file", metadata_file)):
         require(bool(file) and not set(file) & set('"\\\n'), label, "a file name without quotes", file)
     unit.weights_file, unit.metadata_file = weights_file, metadata_file
-    platform = _SharedModules(name)
+    platform = _SharedModulesAndFiles(name)
     ports = {f"{side}_{member}": _port(getattr(unit, side), member) for side in ("x", "y") for member in _MEMBERS}
-    top = verilog.convert(unit, name=name, platform=platform, ports=ports, emit_src=False, strip_internal_attrs=True)
-    return "\n".join([*platform.texts, _without_unread_aliases(str(top))])
+    top = _converted(unit, name, platform, ports=ports)
+    return "\n".join([*platform.texts, top])
+
+
+def _converted(component: wiring.Component, name: str, platform: _SharedModules, **options: Any) -> str:
+    text = verilog.convert(
+        component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True, **options
+    )
+    return _without_unread_aliases(str(text))
 
 
 def verilog_library() -> dict[str, str]:
@@ -92,12 +114,11 @@ def _port(interface: Any, member: str) -> tuple[Any, None]:
 
 def _without_unread_aliases(text: str) -> str:
     """Drop wires that are assigned and never read: Amaranth names every field of a structure for waveforms."""
-    count = Counter(_ESCAPED.findall(text))
-    lines = []
-    for line in text.splitlines():
-        alias = _ALIAS.match(line)
-        if alias is None or count[alias[1]] > 2:
-            lines.append(line)
+    lines = text.splitlines()
+    aliases = [_ALIAS.match(line) for line in lines]
+    uses = Counter(_ESCAPED.findall(text))
+    uses.subtract(alias[1] for alias in aliases if alias is not None)
+    lines = [line for line, alias in zip(lines, aliases, strict=True) if alias is None or uses[alias[1]]]
     return "\n".join([*lines, ""])
 
 

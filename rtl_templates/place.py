@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-__all__ = ["SharesModules", "place"]
+__all__ = ["ReadsMemoryFiles", "SharesModules", "place"]
 
 
 @runtime_checkable
@@ -18,6 +18,13 @@ class SharesModules(Protocol):
 
     def instance(self, kind: str, component: wiring.Component) -> Any:
         """Return an ``Instance`` that drives and reads the ports of ``component``."""
+
+
+@runtime_checkable
+class ReadsMemoryFiles(Protocol):
+    """A platform whose memories are instances of the hand-written Verilog; read-only ones read hex files."""
+
+    reads_memory_files: bool
 
 
 def place(m: Module, kind: str, index: str, component: wiring.Component, platform: Any) -> None:

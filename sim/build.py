@@ -8,43 +8,29 @@ and is therefore compiled once and kept; and making every signal public to VPI m
 the top are public.
 """
 
-import fcntl
-import hashlib
-import json
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
 
-from mxhw.errors import InputError
 from mxhw.progress import Progress, SilentProgress
 from mxhw.sim import toolchain
+from mxhw.sim.cache import content_key, default_cache, install, locked, read_source, run_tool, scratch
 
-__all__ = ["Build", "BuildError", "build_simulator", "default_cache", "lint"]
+__all__ = ["GEMM_PORTS", "Build", "build_simulator", "lint"]
 
-_PORTS = ("clk", "rst", "x_valid", "x_ready", "x_payload", "y_valid", "y_ready", "y_payload")
-_RUNTIME_OBJECTS = ("verilated.o", "verilated_dpi.o", "verilated_vpi.o", "verilated_threads.o")
+GEMM_PORTS = ("clk", "rst", "x_valid", "x_ready", "x_payload", "y_valid", "y_ready", "y_payload")
+_RUNTIME_OBJECTS = tuple(f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads", "_vcd_c"))
 _PREFIX = "Vtop"  # cocotb's main program includes Vtop.h
 _OPTIMISATION = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O2")
 _VERILATOR_OPTIONS = (
     *("--cc", "--exe", "--vpi", "--prefix", _PREFIX, "--timescale", "1ns/1ps", "--no-timing"),
     *("--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-PROCASSINIT"),
 )
-# Yosys writes all of these on purpose in generated Verilog (`!vector`, a shift that keeps one bit); what is left finds
-# undriven and doubly driven signals, latches, loops, missing pins, ranges.
-_LINT_OPTIONS = (
-    *("--lint-only", "-Wall", "-Wno-PROCASSINIT", "-Wno-UNUSEDSIGNAL"),
-    *("-Wno-UNUSEDPARAM", "-Wno-DECLFILENAME", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC"),
-)
-
-
-class BuildError(RuntimeError):
-    """Verilator or the C++ compiler refused the design: a fault of the emitted Verilog or of the installation."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +53,18 @@ class Build:
     reused: bool
 
 
-def default_cache() -> Path:
-    """Return the user's cache folder: MXHW_CACHE if set, else `mxhw/sim` under XDG_CACHE_HOME or `~/.cache`."""
-    if chosen := os.environ.get("MXHW_CACHE"):
-        return Path(chosen) / "sim"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mxhw" / "sim"
-
-
 def build_simulator(
-    sources: Sequence[Path], top: str, *, cache: Path | None = None, progress: Progress | None = None
+    sources: Sequence[Path],
+    top: str,
+    *,
+    ports: Sequence[str] = GEMM_PORTS,
+    waves: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> Build:
-    """Compile `sources` with module `top` into a cocotb simulator, or return the one compiled before.
+    """Compile `sources` with module `top` into a cocotb simulator that sees `ports`, or return the one compiled before.
+
+    With `waves`, the simulator writes a VCD file if it is started with `--trace --trace-file FILE`.
 
     Raises
     ------
@@ -90,60 +76,62 @@ def build_simulator(
     start = perf_counter()
     verilator = toolchain.find_verilator()
     make, variables = toolchain.find_program("make"), toolchain.make_variables()
-    texts = [_read(source) for source in sources]
-    key = _key(texts, top)
+    texts = [read_source(source) for source in sources]
+    base = [str(_cocotb()[0]), dict(toolchain.versions()), _VERILATOR_OPTIONS, _OPTIMISATION, waves]
+    key = content_key(texts, [top, list(ports), base])
     cache = cache or default_cache()
     folder = cache / key
-    with _locked(cache, key), (progress or SilentProgress()).task(f"build {top}", 1) as task:
+    with locked(cache, key), (progress or SilentProgress()).task(f"build {top}", 1) as task:
         if reused := (folder / "simulator").is_file():
             task.note("reused")
         else:
-            with tempfile.TemporaryDirectory(prefix="mxhw-build-", dir=_scratch()) as scratch:
-                _compile(Path(scratch), texts, top, cache, verilator, [str(make), *variables])
-                _install(Path(scratch) / "objects" / "simulator", folder)
+            with scratch() as place:
+                _verilate(place, texts, top, ports, waves, verilator)
+                _make(place / "objects", cache / f"runtime-{content_key([], base)}", [str(make), *variables], verilator)
+                install(place / "objects" / "simulator", folder)
         task.advance()
     return Build(folder / "simulator", key, perf_counter() - start, reused)
 
 
 def lint(sources: Sequence[Path], top: str) -> str:
-    """Return Verilator's complaints about `sources` (`--lint-only -Wall`), an empty text if there are none."""
+    """Return Verilator's complaints about `sources` (-Wall), an empty text if there are none.
+
+    What generated Verilog does on purpose is waived in `native/waivers.vlt`, each with its reason.
+    """
     verilator = toolchain.find_verilator()
-    command = [
-        str(verilator.binary),
-        *_LINT_OPTIONS,
-        "--top-module",
-        top,
-        *(str(source.resolve()) for source in sources),
-    ]
+    waivers = files("mxhw.sim") / "native" / "waivers.vlt"
+    command = [str(verilator.binary), "--lint-only", "-Wall", "--top-module", top, str(waivers)]
+    command += [str(source.resolve()) for source in sources]
     done = subprocess.run(command, env=verilator.environment(), capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr
 
 
-def _compile(
-    scratch: Path, texts: Sequence[str], top: str, cache: Path, verilator: toolchain.Verilator, make: list[str]
+def _verilate(
+    place: Path, texts: Sequence[str], top: str, ports: Sequence[str], waves: bool, verilator: toolchain.Verilator
 ) -> None:
+    """Write C++ and a makefile into `place`/objects."""
     names = [f"source{index}.v" for index in range(len(texts))]
     for name, text in zip(names, texts, strict=True):
-        (scratch / name).write_text(text)
-    ports = [f'public_flat_rw -module "{top}" -var "{port}"' for port in _PORTS]
-    (scratch / "ports.vlt").write_text("\n".join(["`verilator_config", *ports, ""]))
+        (place / name).write_text(text)
+    public = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
+    (place / "ports.vlt").write_text("\n".join(["`verilator_config", *public, ""]))
     libraries, main = _cocotb()
     link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"
-    command = [str(verilator.binary), *_VERILATOR_OPTIONS, "--Mdir", "objects", "--top-module", top]
-    _run([*command, "-o", "simulator", "-LDFLAGS", link, str(main), "ports.vlt", *names], scratch, verilator)
-    objects, runtime = scratch / "objects", cache / f"runtime-{_key([], '')}"
+    trace = ["--trace-vcd"] if waves else []
+    command = [str(verilator.binary), *_VERILATOR_OPTIONS, *trace, "--Mdir", "objects", "--top-module", top]
+    run_tool([*command, "-o", "simulator", "-LDFLAGS", link, str(main), "ports.vlt", *names], place, verilator)
+
+
+def _make(objects: Path, runtime: Path, make: list[str], verilator: toolchain.Verilator) -> None:
+    """Compile in `objects`, with Verilator's own objects from `runtime` if they are there, else leave them there."""
     for name in _RUNTIME_OBJECTS:
         if (runtime / name).is_file():
             shutil.copyfile(runtime / name, objects / name)
     jobs = max(1, min(os.cpu_count() or 1, 8))
-    _run(
-        [*make, f"-j{jobs}", "-C", str(objects), "-f", f"{_PREFIX}.mk", "VM_TRACE=0", *_OPTIMISATION],
-        scratch,
-        verilator,
-    )
+    run_tool([*make, f"-j{jobs}", "-C", str(objects), "-f", f"{_PREFIX}.mk", *_OPTIMISATION], objects, verilator)
     for name in _RUNTIME_OBJECTS:
         if not (runtime / name).is_file() and (objects / name).is_file():
-            _install(objects / name, runtime)
+            install(objects / name, runtime)
 
 
 def _cocotb() -> tuple[Path, Path]:
@@ -151,66 +139,3 @@ def _cocotb() -> tuple[Path, Path]:
     from cocotb_tools import config
 
     return Path(config.libs_dir), Path(config.share_dir) / "lib" / "verilator" / "verilator.cpp"
-
-
-def _key(texts: Sequence[str], top: str) -> str:
-    """Hash everything that decides what the compiled program does."""
-    libraries, _ = _cocotb()
-    rest = [top, str(libraries), dict(toolchain.versions()), _PORTS, _VERILATOR_OPTIONS, _OPTIMISATION]
-    return hashlib.sha256(json.dumps([*texts, rest], sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _run(command: list[str], folder: Path, verilator: toolchain.Verilator) -> None:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=verilator.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.splitlines()[-20:])
-        raise BuildError(f"{Path(command[0]).name} failed with exit code {done.returncode}:\n{tail}")
-
-
-def _read(source: Path) -> str:
-    try:
-        return source.read_text()
-    except OSError as error:
-        raise InputError(f"cannot read the Verilog file {source}: {error.strerror}") from error
-
-
-def _scratch() -> str:
-    """Return a folder for the build; make cannot work in a path with spaces."""
-    folder = tempfile.gettempdir()
-    if len(folder.split()) != 1:
-        raise InputError(
-            f"the temporary folder {folder!r} has a space, which make does not allow; set TMPDIR to another"
-        )
-    return folder
-
-
-def _install(made: Path, folder: Path) -> None:
-    """Put a finished file into `folder` under its name, atomically even across file systems."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(dir=folder)
-    os.close(descriptor)
-    shutil.copy(made, beside)
-    os.replace(beside, folder / made.name)
-
-
-@contextmanager
-def _locked(cache: Path, key: str) -> Iterator[None]:
-    """Let one process at a time build `key`; a second waits and then finds it built."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        handle = (cache / f"{key}.lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write to the build cache {cache}: {error.strerror}; set MXHW_CACHE to another folder"
-        ) from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

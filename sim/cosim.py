@@ -1,36 +1,34 @@
 """Co-simulation: run emitted units in Verilator and compare every output with the software's, bit for bit.
 
 Each layer is streamed twice: without stalls, for the cycles that the unit predicts, and with random stalls on both
-ports. Outputs of both runs are compared and both count as mismatches; an output counts once.
+ports. Outputs of both runs are compared and both count as mismatches; an output counts once. Either engine does it, in
+the same number of cycles: cocotb with the bench that lies beside the design and runs anywhere, or the bulk engine
+(`library.py`) with the unit inside this process.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, get_args
 
 from mxhw.errors import InputError
 from mxhw.files import write_text
 from mxhw.progress import Progress, SilentProgress
-from mxhw.sim.build import build_simulator
+from mxhw.sim.beats import to_ints
+from mxhw.sim.cocotb_engine import BenchResult, compile_verilator, run_bench
 from mxhw.sim.compare import Comparison, Mismatch, compare_beats
 from mxhw.sim.design import DESIGN_FILE, X_BEATS_FILE, Y_BEATS_FILE, GemmDesign
+from mxhw.sim.library import Library, build_library_from_sources
+from mxhw.sim.ports import check_stall
+from mxhw.sim.streams import SimulationError, StreamError
 
-__all__ = ["COSIM_FILE", "CosimCase", "CosimReport", "SimulationError", "find_designs", "run_cosim"]
+__all__ = ["COSIM_FILE", "CosimCase", "CosimReport", "Engine", "SimulationError", "find_designs", "run_cosim"]
 
 COSIM_FILE = "cosim.json"
-_HIGHEST_STALL = 0.95
 
-
-class SimulationError(RuntimeError):
-    """The simulator ended without a result: a fault of the bench or of the installation."""
+Engine = Literal["cocotb", "bulk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +112,8 @@ def run_cosim(
     *,
     seed: int = 0,
     stall: float = 0.2,
+    engine: Engine = "cocotb",
+    waves: Path | None = None,
     output: Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -124,6 +124,10 @@ def run_cosim(
     ----------
     stall : float
         Probability per cycle and port of a pause, 0 to 0.95.
+    engine : {"cocotb", "bulk"}
+        What drives the ports.
+    waves : Path, optional
+        VCD file of the run with stalls; only for a single design.
     output : Path, optional
         Where cosim.json goes; default: `folder`, if it is a single one.
 
@@ -134,16 +138,21 @@ def run_cosim(
     MissingToolError
         If Verilator, make or g++ is absent.
     """
-    if not 0 <= stall <= _HIGHEST_STALL:
-        raise InputError(f"stall must be a probability from 0 to {_HIGHEST_STALL}, not {stall!r}")
+    check_stall(stall)
+    if engine not in get_args(Engine):
+        raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, not {engine!r}")
     layers = (
         find_designs(folder) if isinstance(folder, Path) else [path for item in folder for path in find_designs(item)]
     )
+    if waves is not None and len(layers) != 1:
+        raise InputError(
+            f"waves need a single design, but there are {len(layers)} in {folder}; give one of their folders"
+        )
     target = output or (folder if isinstance(folder, Path) else None)
     cases: list[CosimCase] = []
     with (progress or SilentProgress()).task("co-simulate", len(layers)) as task:
         for layer in layers:
-            cases.append(_simulate(layer, seed, stall, cache))
+            cases.append(_simulate(layer, seed, stall, engine, waves, cache))
             task.note(f"{layer.name}: {cases[-1].mismatches} of {cases[-1].outputs} outputs differ")
             task.advance()
     report = CosimReport(tuple(cases))
@@ -152,33 +161,94 @@ def run_cosim(
     return report
 
 
-def _simulate(layer: Path, seed: int, stall: float, cache: Path | None) -> CosimCase:
+def _simulate(
+    layer: Path, seed: int, stall: float, engine: Engine, waves: Path | None, cache: Path | None
+) -> CosimCase:
     design = GemmDesign.load(layer)
     expected = _words(layer / Y_BEATS_FILE, design.y_beats)
-    _words(layer / X_BEATS_FILE, design.x_beats)
+    beats = _words(layer / X_BEATS_FILE, design.x_beats)
     for name, words in design.images.items():
         _check_image(layer / name, words)
-    made = build_simulator([layer / name for name in design.verilog], design.top, cache=cache)
-    runs = [{"stall": 0.0, "seed": seed}, {"stall": stall, "seed": seed}]
+    run_both = _by_cocotb if engine == "cocotb" else _by_library
+    results, seconds, build_seconds = run_both(layer, design, beats, (0.0, stall), seed, waves, cache)
+    return _case(layer, design, expected, results, seconds, build_seconds)
+
+
+_Simulated = tuple[list[BenchResult], float, float]
+
+
+def _by_cocotb(
+    layer: Path,
+    design: GemmDesign,
+    beats: list[int],
+    stalls: tuple[float, float],
+    seed: int,
+    waves: Path | None,
+    cache: Path | None,
+) -> _Simulated:
+    """Return the results of both runs, the seconds of simulation and those of the build."""
+    sources = [layer / name for name in design.verilog]
+    runs = [(stall, seed) for stall in stalls]
+    made = compile_verilator(sources, design.top, cache=cache)
+    traced = compile_verilator(sources, design.top, waves=waves, cache=cache) if waves else None
     start = perf_counter()
-    with tempfile.TemporaryDirectory(prefix="mxhw-cosim-") as scratch:
-        _run(made.executable, layer.resolve(), design.top, runs, Path(scratch))
-        seconds = perf_counter() - start
-        figures = [json.loads((Path(scratch) / f"run{index}.json").read_text()) for index in range(len(runs))]
-        outputs = [_read_words(Path(scratch) / f"run{index}.hex") for index in range(len(runs))]
-    results = [compare_beats(design, expected, words) for words in outputs]
-    return _case(layer, design, figures, results, seconds, made.seconds)
+    if traced is None:
+        results = run_bench(made, layer.resolve(), runs, ["y"])
+    else:
+        results = [
+            run_bench(one, layer.resolve(), [run], ["y"])[0] for one, run in zip((made, traced), runs, strict=True)
+        ]
+    return results, perf_counter() - start, made.seconds + (traced.seconds if traced else 0.0)
+
+
+def _by_library(
+    layer: Path,
+    design: GemmDesign,
+    beats: list[int],
+    stalls: tuple[float, float],
+    seed: int,
+    waves: Path | None,
+    cache: Path | None,
+) -> _Simulated:
+    """Do the same with the unit in this process; a traced build counts as simulation."""
+    library = build_library_from_sources(
+        [layer / name for name in design.verilog], design.top, folder=layer, cache=cache
+    )
+    for name, said in (("x", design.x_width), ("y", design.y_width)):
+        if (found := library.ports[f"{name}_payload"].width) != said:
+            problem = f"{name}_payload is {found} bits wide, but {name}_width in {DESIGN_FILE} is {said}"
+            raise InputError(f"{layer}: {problem}; emit the design again")
+    start = perf_counter()
+    results = [
+        _library_run(library, design, beats, stall, seed, waves if index else None)
+        for index, stall in enumerate(stalls)
+    ]
+    return results, perf_counter() - start, library.build.seconds
+
+
+def _library_run(
+    library: Library, design: GemmDesign, beats: list[int], stall: float, seed: int, waves: Path | None
+) -> BenchResult:
+    try:
+        run = library.run(
+            {"x": beats}, {"y": design.y_beats}, stall=stall, seed=seed, limit=design.idle_limit, waves=waves
+        )
+    except StreamError as error:
+        received = to_ints((error.received or {})["y"])
+        return BenchResult(None, str(error), error.port, error.beat, {"y": received})
+    return BenchResult(run.cycles, None, None, None, {"y": run.ints("y")})
 
 
 def _case(
     layer: Path,
     design: GemmDesign,
-    figures: list[dict[str, Any]],
-    results: list[Comparison],
+    expected: list[int],
+    results: list[BenchResult],
     seconds: float,
     build_seconds: float,
 ) -> CosimCase:
-    free, stalled = (figure["cycles"] for figure in figures)
+    free, stalled = (result.cycles for result in results)
+    compared: list[Comparison] = [compare_beats(design, expected, result.outputs["y"]) for result in results]
     return CosimCase(
         name=layer.name,
         node=design.node,
@@ -186,65 +256,16 @@ def _case(
         format=design.weight_format,
         input_format=design.input_format,
         outputs=design.m * design.n,
-        mismatches=sum(result.mismatches for result in results),
+        mismatches=sum(comparison.mismatches for comparison in compared),
         cycles=stalled,
         cycles_stall_free=free,
         cycles_stall_free_predicted=design.cycles_stall_free,
         seconds=seconds,
         build_seconds=build_seconds,
         cycles_per_second=((free or 0) + (stalled or 0)) / seconds,
-        error=next((figure["error"] for figure in figures if figure["error"]), None),
-        first_mismatches=next((result.first for result in results if result.first), ()),
+        error=next((result.error for result in results if result.error), None),
+        first_mismatches=next((comparison.first for comparison in compared if comparison.first), ()),
     )
-
-
-def _run(executable: Path, layer: Path, top: str, runs: list[dict[str, Any]], scratch: Path) -> None:
-    """Run the bench in its simulator; it leaves its results in `scratch`."""
-    shutil.copy(Path(__file__).with_name("bench.py"), scratch / "mxhw_bench.py")
-    environment = _environment(top, scratch) | {"MXHW_BENCH_RUNS": json.dumps(runs), "MXHW_BENCH_OUTPUT": str(scratch)}
-    done = subprocess.run(
-        [str(executable)],
-        cwd=layer,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if (scratch / f"run{len(runs) - 1}.json").is_file():
-        return
-    if (scratch / "refused.txt").is_file():
-        raise InputError(f"{layer}: {(scratch / 'refused.txt').read_text()}; emit the design again")
-    tail = "\n".join(done.stdout.splitlines()[-15:])
-    raise SimulationError(
-        f"the simulation of {layer.name} ended without a result (exit code {done.returncode}):\n{tail}"
-    )
-
-
-def _environment(top: str, scratch: Path) -> dict[str, str]:
-    """Return what cocotb wants from the process that starts the simulator (as cocotb_tools.runner sets it)."""
-    from cocotb_tools import config
-    from cocotb_tools.runner import find_libpython
-
-    library = find_libpython.find_libpython()
-    if library is None:
-        raise InputError(
-            f"{sys.executable} has no shared library, which cocotb needs; use a Python built with --enable-shared"
-        )
-    paths = [str(scratch), *(path for path in sys.path if path.endswith(("site-packages", "dist-packages")))]
-    return {
-        **os.environ,
-        "COCOTB_TOPLEVEL": top,
-        "COCOTB_TEST_MODULES": "mxhw_bench",
-        "COCOTB_RESULTS_FILE": str(scratch / "results.xml"),
-        "COCOTB_TRUST_INERTIAL_WRITES": "1",
-        "COCOTB_LOG_LEVEL": "WARNING",
-        "TOPLEVEL_LANG": "verilog",
-        "LIBPYTHON_LOC": library,
-        "GPI_USERS": f"{library};{config.pygpi_entry_point()}",
-        "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
 
 
 def _check_image(path: Path, words: int) -> None:

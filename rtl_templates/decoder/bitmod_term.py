@@ -1,20 +1,22 @@
 """Bit-serial term decoder: a stored weight code becomes one signed power of two per step.
 
-Source: BitMoD (arXiv 2411.11745), bit-serial term generator. Integers: radix-4 Booth. FP4 and FP3: leading one of the
-fixed-point magnitude above the fraction bit, then leading one of what remains. Which significance a step has is shared
-by all lanes and lies in the weight type, not here.
+Source: BitMoD (arXiv 2411.11745), bit-serial term generator. Integers: radix-4 Booth. FP4 and FP3: the
+leading one of the magnitude above the fraction bit, then the leading one of what remains; basic values and special ones
+are few, so that both are looked up. Which significance a step has is shared by all lanes and lies in the weight type.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.arithmetic import WeightType
-from mxhw.rtl_templates.integer import only_leading_one
+from mxhw.arithmetic import Term, WeightType, weight_type_named, weight_types
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["BitModTermDecoder", "SerialTerm"]
+__all__ = ["TEMPLATE", "BitModTermDecoder", "SerialTerm", "drive_float_term"]
 
 
 class SerialTerm(data.Struct):
@@ -50,9 +52,9 @@ class BitModTermDecoder(wiring.Component):
     selector : In(2)
         The group's choice among the special values; ignored by integer types.
     step : In(n)
-        Which term, 0 first; constant width that counts the steps.
+        Which term, 0 first. Steps that the type lacks have no term.
     term : Out(SerialTerm)
-        Valid in the same cycle.
+        Valid in the same cycle; an absent term is all zero.
     """
 
     def __init__(self, *, weight_type: WeightType) -> None:
@@ -68,7 +70,7 @@ class BitModTermDecoder(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        return self._leading_one() if self.weight_type.magnitudes else self._booth()
+        return self._float() if self.weight_type.magnitudes else self._booth()
 
     def _booth(self) -> Module:
         """Recode bits 2s+1, 2s, 2s-1 of the sign-extended code into a digit of -2..2."""
@@ -77,41 +79,83 @@ class BitModTermDecoder(wiring.Component):
         extended = Signal(signed(2 * steps))
         m.d.comb += extended.eq(self.code.as_signed())
         padded = Cat(Const(0, 1), extended)
-        digits = Array(padded[2 * s : 2 * s + 3] for s in range(steps))
+        absent = [Const(0, 3)] * ((1 << len(self.step)) - steps)
+        digits = Array([*(padded[2 * s : 2 * s + 3] for s in range(steps)), *absent])
         digit = Signal(3)
         m.d.comb += [
             digit.eq(digits[self.step]),
-            self.term.sign.eq(digit[2]),
+            self.term.sign.eq(digit[2] & ~(digit[1] & digit[0])),
             self.term.exponent.eq((digit == 0b011) | (digit == 0b100)),
             self.term.mantissa.eq((digit != 0b000) & (digit != 0b111)),
         ]
         return m
 
-    def _leading_one(self) -> Module:
-        """Look the magnitude up, mask the first leading one in step 1, encode the leading one of the window."""
+    def _float(self) -> Module:
+        """Look the term of this step up."""
         m = Module()
         kind = self.weight_type
-        bits = kind.largest.bit_length()
-        fraction = kind.significances[0]
-        special = Array(Const(v, signed(bits + 1)) for v in kind.special_values)
-        table = Array(Const(v, bits) for v in kind.magnitudes)
-        minus_zero = self.code == kind.special_code
-        special_value = Signal(signed(bits + 1))
-        magnitude = Signal(bits)
-        m.d.comb += [
-            special_value.eq(special[self.selector]),
-            self.term.sign.eq(Mux(minus_zero, special_value < 0, self.code[-1])),
-            magnitude.eq(Mux(minus_zero, abs(special_value), table[self.code[:-1]])),
-        ]
-        upper = magnitude[fraction:]
-        found = Signal(len(upper))
-        window = Signal(max(len(upper), bits - 1))
-        m.d.comb += [
-            found.eq(only_leading_one(upper)),
-            window.eq(Mux(self.step, magnitude & ~(found << fraction), upper)),
-            self.term.mantissa.eq(window.any()),
-        ]
-        for position in range(len(window)):
-            with m.If(window[position]):
-                m.d.comb += self.term.exponent.eq(position)
+        with m.Switch(self.step):
+            for step in range(kind.steps):
+                with m.Case(step):
+                    drive_float_term(m, self.term, kind, self.code, self.selector, partial(_term_in, kind, step))
+            with m.Default():
+                m.d.comb += self.term.as_value().eq(0)
         return m
+
+
+def _term_in(kind: WeightType, step: int, code: int, selector: int) -> Term:
+    return kind.term(code, step, selector)
+
+
+def drive_float_term(
+    m: Module,
+    term: Any,
+    kind: WeightType,
+    code: Value,
+    selector: Value,
+    choose: Callable[[int, int], Term | None],
+) -> None:
+    """Drive ``term`` with ``choose(code, selector)``; zero where that is None or absent.
+
+    Basic values are looked up by their index alone and take the sign of the code; minus zero by the selector.
+    """
+
+    def drive(found: Term | None, sign: Value | int) -> None:
+        if found is None or not found.mantissa:
+            m.d.comb += term.as_value().eq(0)
+        else:
+            m.d.comb += [term.mantissa.eq(1), term.exponent.eq(found.exponent), term.sign.eq(sign)]
+
+    with m.If(code == kind.special_code), m.Switch(selector):
+        for selected in range(len(kind.special_values)):
+            with m.Case(selected):
+                found = choose(1 << kind.code_bits - 1, selected)
+                drive(found, found.sign if found is not None else 0)
+    with m.Else(), m.Switch(code[:-1]):
+        for index in range(len(kind.magnitudes)):
+            with m.Case(index):
+                if not kind.selector_significances:
+                    drive(choose(index, 0), code[-1])
+                    continue
+                with m.Switch(selector):
+                    for selectors in _alike(kind.selector_significances):
+                        with m.Case(*selectors):
+                            drive(choose(index, selectors[0]), code[-1])
+
+
+def _alike(significances: Sequence[int]) -> list[list[int]]:
+    """The selectors, those with the same significance together."""
+    return [[s for s, value in enumerate(significances) if value == each] for each in dict.fromkeys(significances)]
+
+
+def _build(*, weight_type: str = "fp4") -> BitModTermDecoder:
+    return BitModTermDecoder(weight_type=weight_type_named(weight_type))
+
+
+TEMPLATE = UnitTemplate(
+    name="bitmod_term_decoder",
+    kind="decoder",
+    description="BitMoD: a weight code of one type becomes a signed power of two per step",
+    build=_build,
+    choices={"weight_type": tuple(weight_types())},
+)

@@ -14,8 +14,9 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.formats import DIALECT_TABLE
 from mxhw.rtl_templates.checks import require
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["DialectDecoder", "SignMagnitude"]
+__all__ = ["TEMPLATE", "DialectDecoder", "SignMagnitude"]
 
 
 MAGNITUDE_BITS = 4
@@ -85,3 +86,15 @@ class DialectDecoder(wiring.Component):
         """Return an index's magnitude in the block's dialect; a constant where all dialects agree."""
         values = [Const(h, MAGNITUDE_BITS) for h in column]
         return values[0] if len(set(column)) == 1 else Array(values)[self.dialect]
+
+
+def _build() -> DialectDecoder:
+    return DialectDecoder()
+
+
+TEMPLATE = UnitTemplate(
+    name="dialect_decoder",
+    kind="decoder",
+    description="DialectFP4 code and dialect to sign and magnitude; one at the edge of an array",
+    build=_build,
+)

@@ -7,23 +7,24 @@ scales are serial, one bit a cycle, beside the next group's steps. Row scales ar
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import data
 
-from mxhw.arithmetic import SCALE_BITS, bitmod_widths, weight_type_named
+from mxhw.arithmetic import SCALE_BITS, bitmod_widths, terms, weight_type_named, weight_types
 from mxhw.rtl_templates.checks import require, require_natural
 from mxhw.rtl_templates.decoder import BitModTermDecoder, SerialTerm
 from mxhw.rtl_templates.gemm.layout import Array, column_words, pad
+from mxhw.rtl_templates.gemm.serial_scale import SCALE_LATENCY, TileEnd, scale_bit, scale_control
 from mxhw.rtl_templates.gemm.shape import GemmShape, Tiling
 from mxhw.rtl_templates.gemm.unit import Front, GemmUnit, whole_groups
-from mxhw.rtl_templates.mac.bit_serial import ACTIVATION_BITS, BitSerialPE, ScaleControl
+from mxhw.rtl_templates.mac.bit_serial import ACTIVATION_BITS, BitSerialPE
 from mxhw.rtl_templates.place import place
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["BitModGemm"]
+__all__ = ["TEMPLATE", "BitModGemm"]
 
 SELECTOR_BITS = 2
 _LATENCY = 3
-_SCALE_LATENCY = SCALE_BITS + 1
 
 
 class BitModGemm(GemmUnit):
@@ -89,7 +90,7 @@ class BitModGemm(GemmUnit):
             x_row_bits=0,
             field_bits=self._field_bits,
             accumulator_width=self.widths.accumulator,
-            latency=_LATENCY if group is None else _LATENCY + _SCALE_LATENCY,
+            latency=_LATENCY if group is None else _LATENCY + SCALE_LATENCY,
             weights=weights,
             metadata=metadata,
         )
@@ -111,17 +112,14 @@ class BitModGemm(GemmUnit):
 
     def _array(self, m: Module, front: Front, platform: Any) -> tuple[list[Value], Value]:
         terms = self._decoders(m, front, platform)
-        done, tile_first, tile_last = Signal(), Signal(), Signal()
         compute = front.compute
-        with m.If(front.advance):
-            m.d.sync += [
-                done.eq(compute.valid & compute.last),
-                tile_first.eq(compute.tile_first),
-                tile_last.eq(compute.valid & compute.tile_last),
-            ]
-        capture: Value = tile_last
+        end = TileEnd(m, front.advance, compute)
+        capture: Value = end.tile_last
         if front.metadata is not None:
-            control, bits, capture = self._scales(m, front, front.metadata, done, tile_first, tile_last)
+            control, capture = scale_control(m, front.advance, end)
+            fields = [front.metadata.word_select(c, self._field_bits) for c in range(self.shape.columns)]
+            take = compute.valid & compute.first
+            bits = [scale_bit(m, c, front.advance, take, end.done, f[:SCALE_BITS]) for c, f in enumerate(fields)]
         results: list[Value] = []
         row_bits = self.shape.lanes * ACTIVATION_BITS
         for row in range(self.shape.rows):
@@ -167,41 +165,28 @@ class BitModGemm(GemmUnit):
             columns.append(terms)
         return columns
 
-    def _scales(
-        self, m: Module, front: Front, metadata: Value, done: Signal, tile_first: Signal, tile_last: Signal
-    ) -> tuple[Signal, list[Value], Value]:
-        """Add the control of the serial scales and one shift register a column.
 
-        ``done`` marks the cycle in which group sums are complete, the others whether they are a tile's first or last. A
-        group's multiplier waits in ``pending`` from its first step on, for the metadata memory moves on to the next
-        group before the scale is used.
-        """
-        control = Signal(ScaleControl)
-        left = Signal(range(SCALE_BITS + 1))
-        is_first, is_last, scale_ends, capture = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [
-            control.load.eq(done),
-            control.active.eq(left != 0),
-            control.first.eq(left == SCALE_BITS),
-            control.fold.eq(scale_ends),
-        ]
-        with m.If(front.advance):
-            m.d.sync += [
-                left.eq(Mux(done, SCALE_BITS, Mux(control.active, left - 1, 0))),
-                scale_ends.eq(left == 1),
-                capture.eq((left == 1) & is_last),
-                control.start.eq(is_first),
-            ]
-            with m.If(done):
-                m.d.sync += [is_first.eq(tile_first), is_last.eq(tile_last)]
-        bits: list[Value] = []
-        for column in range(self.shape.columns):
-            pending = Signal(SCALE_BITS, name=f"pending_{column}", reset_less=True)
-            scale = Signal(SCALE_BITS, name=f"scale_{column}", reset_less=True)
-            multiplier = metadata.word_select(column, self._field_bits)[:SCALE_BITS]
-            with m.If(front.advance):
-                with m.If(front.compute.valid & front.compute.first):
-                    m.d.sync += pending.eq(multiplier)
-                m.d.sync += scale.eq(Mux(done, pending, scale << 1))
-            bits.append(scale[-1])
-        return control, bits, capture
+def _build(
+    weight_type: str = "fp4",
+    rows: int = 4,
+    columns: int = 4,
+    lanes: int = 4,
+    n: int = 4,
+    k: int = 128,
+    group: int | None = 128,
+) -> BitModGemm:
+    """The memories hold drawn words: one of nothing but zeros would take the array with it in synthesis."""
+    shape = GemmShape(rows=rows, columns=columns, lanes=lanes, n=n, k=k)
+    unit = BitModGemm(shape, weight_type=weight_type, group=group)
+    weights, metadata = unit.drawn_words()
+    return BitModGemm(shape, weight_type=weight_type, group=group, weights=weights, metadata=metadata)
+
+
+TEMPLATE = UnitTemplate(
+    name="bitmod_gemm",
+    kind="gemm",
+    description="GEMM array of bit-serial PEs, weights of one type in a memory, activations streamed",
+    build=_build,
+    choices={"weight_type": tuple(name for name, kind in weight_types().items() if not kind.selector_significances)},
+    macs_per_cycle=lambda **p: p["rows"] * p["columns"] * p["lanes"] / terms(p["weight_type"]),
+)

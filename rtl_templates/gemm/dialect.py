@@ -19,8 +19,9 @@ from mxhw.rtl_templates.gemm.shape import GemmShape, Tiling
 from mxhw.rtl_templates.gemm.unit import Front, GemmUnit, whole_groups
 from mxhw.rtl_templates.mac.dialect import EXPONENT_BITS, DialectPE
 from mxhw.rtl_templates.place import place
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["DialectGemm"]
+__all__ = ["TEMPLATE", "DialectGemm"]
 
 CODE_BITS = 4
 DIALECT_BITS = 4
@@ -180,3 +181,29 @@ class DialectGemm(GemmUnit):
             operands.append(operand)
             registers.append(exponent)
         return operands, registers
+
+
+def _build(
+    rows: int = 4,
+    columns: int = 4,
+    lanes: int = 4,
+    n: int = 4,
+    k: int = 128,
+    block: int = 32,
+    low: int = 8,
+    high: int = 12,
+) -> DialectGemm:
+    """``low`` and ``high``: the smallest and largest stored exponent of the weights. The memories hold drawn words."""
+    shape = GemmShape(rows=rows, columns=columns, lanes=lanes, n=n, k=k)
+    unit = DialectGemm(shape, block=block, weight_exponents=(low, high))
+    weights, metadata = unit.drawn_words()
+    return DialectGemm(shape, block=block, weight_exponents=(low, high), weights=weights, metadata=metadata)
+
+
+TEMPLATE = UnitTemplate(
+    name="dialect_gemm",
+    kind="gemm",
+    description="GEMM array of DialectFP4 PEs, weights in a memory, activations streamed",
+    build=_build,
+    macs_per_cycle=lambda **p: float(p["rows"] * p["columns"] * p["lanes"]),
+)

@@ -1,15 +1,17 @@
 """Drain buffer: takes the results of a whole array at once and sends them one row a beat."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mxhw.rtl_templates.checks import require_natural
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["Drain"]
+__all__ = ["TEMPLATE", "Drain"]
 
 
 class Drain(wiring.Component):
@@ -64,3 +66,30 @@ class Drain(wiring.Component):
             m.d.sync += left.eq(left - 1)
             m.d.sync += [row.eq(above) for row, above in pairwise(rows)]
         return m
+
+    def connect(self, m: Module, results: Sequence[Value], captured: Value, capture: Signal, advance: Signal) -> None:
+        """Let an array's ``results``, row-major and as wide as the buffer's, be taken when ``captured``.
+
+        Drives ``advance``, the clock enable of the array's pipeline: it waits only while results are to be captured and
+        rows of the tile before are still here.
+        """
+        together = Cat(*results)
+        assert len(together) == len(self.results.as_value()), "results are as wide as the buffer's"
+        m.d.comb += [
+            capture.eq(captured),
+            advance.eq(~capture | self.free),
+            self.capture.eq(capture & self.free),
+            self.results.as_value().eq(together),
+        ]
+
+
+def _build(rows: int = 4, columns: int = 4, width: int = 32) -> Drain:
+    return Drain(rows=rows, columns=columns, width=width)
+
+
+TEMPLATE = UnitTemplate(
+    name="drain",
+    kind="gemm",
+    description="results of a whole array, taken at once and sent one row a beat",
+    build=_build,
+)

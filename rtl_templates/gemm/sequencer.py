@@ -6,9 +6,12 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from mxhw.rtl_templates.checks import require_natural
+from mxhw.rtl_templates.gemm.counter import wrapping_counter
 from mxhw.rtl_templates.gemm.shape import Tiling
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["Sequencer", "slot_layout"]
+__all__ = ["TEMPLATE", "Sequencer", "slot_layout"]
 
 
 def slot_layout(tiling: Tiling) -> data.StructLayout:
@@ -78,15 +81,15 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         slot, tiling = self.slot, self._tiling
-        step_ends = self._counter(m, "step", tiling.steps, self.advance & slot.valid, slot.step)
+        step_ends = wrapping_counter(m, "step", tiling.steps - 1, self.advance & slot.valid, slot.step)
         group_chunk = Signal(range(max(2, tiling.group_chunks)))
         group = Signal(range(max(2, tiling.groups)))
         column_tile = Signal(range(max(2, tiling.column_tiles)))
         chunk = Signal.like(slot.chunk)
         half = Signal()
-        group_ends = self._counter(m, "group_chunk", tiling.group_chunks, step_ends, group_chunk)
-        tile_ends = self._counter(m, "group", tiling.groups, group_ends, group)
-        row_ends = self._counter(m, "column_tile", tiling.column_tiles, tile_ends, column_tile)
+        group_ends = wrapping_counter(m, "group_chunk", tiling.group_chunks - 1, step_ends, group_chunk)
+        tile_ends = wrapping_counter(m, "group", tiling.groups - 1, group_ends, group)
+        row_ends = wrapping_counter(m, "column_tile", tiling.column_tiles - 1, tile_ends, column_tile)
         m.d.comb += [
             slot.valid.eq(self.full.bit_select(half, 1)),
             slot.half.eq(half),
@@ -107,18 +110,17 @@ class Sequencer(wiring.Component):
             m.d.sync += [half.eq(~half), self.weight_address.eq(0), self.metadata_address.eq(0)]
         return m
 
-    @staticmethod
-    def _counter(m: Module, name: str, count: int, tick: Any, value: Any) -> Signal:
-        """Count ``tick`` modulo ``count`` in ``value``; return a signal that is high when the count wraps."""
-        wraps = Signal(name=f"{name}_wraps")
-        if isinstance(value, Signal):
-            register, drive = value, []
-        else:
-            register = Signal.like(value, name=name)
-            drive = [value.eq(register)]
-        m.d.comb += [wraps.eq(tick & (register == count - 1)), *drive]
-        with m.If(tick):
-            m.d.sync += register.eq(register + 1)
-        with m.If(wraps):
-            m.d.sync += register.eq(0)
-        return wraps
+
+def _build(column_tiles: int = 8, groups: int = 2, group_chunks: int = 32, steps: int = 2) -> Sequencer:
+    counts = {"column_tiles": column_tiles, "groups": groups, "group_chunks": group_chunks, "steps": steps}
+    for name, count in counts.items():
+        require_natural(name, count)
+    return Sequencer(tiling=Tiling(**counts))
+
+
+TEMPLATE = UnitTemplate(
+    name="sequencer",
+    kind="gemm",
+    description="loop nest of a GEMM unit as counters: steps, chunks, groups, column tiles",
+    build=_build,
+)

@@ -14,6 +14,7 @@ captured and the drain buffer still holds rows of the tile before.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
@@ -136,6 +137,12 @@ class GemmUnit(wiring.Component):
         whole = output_matrix(beats, self.shape.rows, self.shape.columns, self.column_tiles, self.accumulator_width)
         return whole[:tokens, : self.shape.n]
 
+    def drawn_words(self) -> tuple[list[int], list[int]]:
+        """Return words for the weight and the metadata memory that follow no pattern; the same in every call."""
+        random = Random(0)
+        weights = [random.getrandbits(self.weights_width) for _ in range(self.weights_depth)]
+        return weights, [random.getrandbits(self.metadata_width) for _ in range(self.metadata_depth)]
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         advance, capture = Signal(), Signal()
@@ -144,12 +151,7 @@ class GemmUnit(wiring.Component):
         m.submodules.drain = drain = Drain(
             rows=self.shape.rows, columns=self.shape.columns, width=self.accumulator_width
         )
-        m.d.comb += [
-            capture.eq(captured),
-            advance.eq(~capture | drain.free),
-            drain.capture.eq(capture & drain.free),
-            *(drain.results[i].eq(result) for i, result in enumerate(results)),
-        ]
+        drain.connect(m, results, captured, capture, advance)
         wiring.connect(m, drain.y, wiring.flipped(self.y))
         return m
 

@@ -10,17 +10,29 @@ Source: BitMoD (arXiv 2411.11745), PE microarchitecture. Different from it: acti
 is exact and order-free; the accumulator is inside the PE and not shared by a column.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.arithmetic import BitModWidths, WeightType
-from mxhw.rtl_templates.checks import require_natural
+from mxhw.arithmetic import (
+    RUNTIME_TYPES,
+    BitModWidths,
+    WeightType,
+    bitmod_widths,
+    runtime_widths,
+    terms,
+    weight_type_named,
+    weight_types,
+)
+from mxhw.arithmetic.terms import EXPONENT_LARGEST
+from mxhw.rtl_templates.checks import require, require_natural
 from mxhw.rtl_templates.decoder import SerialTerm
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["ACTIVATION_BITS", "BitSerialPE", "ScaleControl"]
+__all__ = ["ACTIVATION_BITS", "TEMPLATE", "BitSerialPE", "ScaleControl"]
 
 ACTIVATION_BITS = 8
 
@@ -54,10 +66,12 @@ class BitSerialPE(wiring.Component):
 
     Parameters
     ----------
-    weight_type : WeightType
-        Fixes the significance of each step.
+    weight_type : WeightType, or sequence of WeightType
+        One type: it fixes the significance of each step. Several (or one in a sequence): any of them may come at run
+        time, and the significance comes in with the terms. A type whose significance depends on the group needs this.
     widths : BitModWidths
-        Register widths, from :func:`mxhw.arithmetic.bitmod_widths`.
+        Register widths, from :func:`mxhw.arithmetic.bitmod_widths`; for several types from
+        :func:`mxhw.arithmetic.runtime_widths`.
     lanes : int
         Products per chunk.
     scaled : bool
@@ -72,7 +86,9 @@ class BitSerialPE(wiring.Component):
     terms : In(lanes of SerialTerm)
         This step's term of each lane's weight.
     step : In
-        Which step this is.
+        Present with one type: which step this is.
+    significance : In
+        Present with a sequence of types: log2 of the weight of this step, one that a type of the sequence has.
     enable : In(1)
         Accumulate this step.
     first : In(1)
@@ -85,14 +101,31 @@ class BitSerialPE(wiring.Component):
         If ``scaled`` valid while ``control.fold``; otherwise valid in the cycle after the last step of the sum.
     """
 
-    def __init__(self, *, weight_type: WeightType, widths: BitModWidths, lanes: int = 4, scaled: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        weight_type: WeightType | Sequence[WeightType],
+        widths: BitModWidths,
+        lanes: int = 4,
+        scaled: bool = True,
+    ) -> None:
         require_natural("lanes", lanes)
-        self.weight_type, self.widths, self.lanes, self.scaled = weight_type, widths, lanes, scaled
+        fixed = isinstance(weight_type, WeightType)
+        self._kinds = (weight_type,) if isinstance(weight_type, WeightType) else tuple(weight_type)
+        require(bool(self._kinds), "weight_type", "a type or a sequence of at least one", weight_type)
+        varies = any(kind.selector_significances for kind in self._kinds)
+        require(not (fixed and varies), "weight_type", "in a sequence if its significance varies", self._kinds[0].name)
+        self.widths, self.lanes, self.scaled = widths, lanes, scaled
+        largest_significance = max(kind.largest_significance for kind in self._kinds)
         members = {
             "advance": In(1),
             "x": In(data.ArrayLayout(signed(ACTIVATION_BITS), lanes)),
             "terms": In(data.ArrayLayout(SerialTerm, lanes)),
-            "step": In(range(max(2, len(weight_type.significances)))),
+            **(
+                {"step": In(range(max(2, self._kinds[0].steps)))}
+                if fixed
+                else {"significance": In(range(max(2, largest_significance + 1)))}
+            ),
             "enable": In(1),
             "first": In(1),
             "result": Out(signed(widths.accumulator)),
@@ -106,10 +139,15 @@ class BitSerialPE(wiring.Component):
         group_sum = Signal(signed(self.widths.group_sum), reset_less=True)
         step_sum = Signal(signed(self.widths.group_sum))
         dot = self._dot(m)
-        with m.Switch(self.step):
-            for step, significance in enumerate(self.weight_type.significances):
-                with m.Case(step):
-                    m.d.comb += step_sum.eq(dot << significance)
+        if "significance" in self.signature.members:
+            m.d.comb += step_sum.eq(dot << self.significance)
+        else:
+            with m.Switch(self.step):
+                for step, significance in enumerate(self._kinds[0].significances):
+                    with m.Case(step):
+                        m.d.comb += step_sum.eq(dot << significance)
+                with m.Default():
+                    m.d.comb += step_sum.eq(0)
         with m.If(self.advance & self.enable):
             m.d.sync += group_sum.eq(Mux(self.first, 0, group_sum) + step_sum)
         if self.scaled:
@@ -120,7 +158,9 @@ class BitSerialPE(wiring.Component):
 
     def _dot(self, m: Module) -> Value:
         """Sum the lanes' terms; a negative one is its complement plus its sign."""
-        largest = self.weight_type.largest_exponent
+        largest = max(kind.largest_exponent for kind in self._kinds)
+        if "significance" in self.signature.members and any(kind.magnitudes for kind in self._kinds):
+            largest = EXPONENT_LARGEST  # special values are programmable
         total: Value | None = None
         for lane in range(self.lanes):
             term = self.terms[lane]
@@ -151,3 +191,39 @@ class BitSerialPE(wiring.Component):
                 m.d.sync += scaled_sum.eq(doubled + Mux(self.scale_bit, held, 0))
             with m.If(self.control.fold):
                 m.d.sync += accumulator.eq(self.result)
+
+
+RUNTIME = "runtime"
+
+
+def _build(
+    *, weight_type: str = "fp4", k: int = 4096, group: int | None = 128, lanes: int = 4, scaled: bool = True
+) -> BitSerialPE:
+    """``weight_type``: a type, or "runtime" for all that a run-time decoder knows. Without scales, ``k`` is one sum."""
+    length = group if scaled else None
+    if weight_type == RUNTIME:
+        kinds = [weight_type_named(name) for name in RUNTIME_TYPES]
+        return BitSerialPE(
+            weight_type=kinds, widths=runtime_widths(RUNTIME_TYPES, k, length, lanes), lanes=lanes, scaled=scaled
+        )
+    kind = weight_type_named(weight_type)
+    varies = bool(kind.selector_significances)
+    widths = (
+        (runtime_widths([weight_type], k, length, lanes)) if varies else bitmod_widths(weight_type, k, length, lanes)
+    )
+    return BitSerialPE(weight_type=[kind] if varies else kind, widths=widths, lanes=lanes, scaled=scaled)
+
+
+def macs_per_cycle(weight_type: str, lanes: int) -> float:
+    """Products per cycle of a bit-serial PE; at run time those of INT8, the most terms."""
+    return lanes / terms(RUNTIME_TYPES[0] if weight_type == RUNTIME else weight_type)
+
+
+TEMPLATE = UnitTemplate(
+    name="bitmod_int_pe",
+    kind="mac",
+    description="BitMoD bit-serial PE on INT8 activations, exact in integers",
+    build=_build,
+    choices={"weight_type": (*weight_types(), RUNTIME)},
+    macs_per_cycle=lambda weight_type="fp4", lanes=4, **_: macs_per_cycle(weight_type, lanes),
+)

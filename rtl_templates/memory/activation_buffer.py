@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.rtl_templates.checks import require_natural
 from mxhw.rtl_templates.memory.rom import Ram
+from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["ActivationBuffer"]
+__all__ = ["TEMPLATE", "ActivationBuffer"]
 
 
 class ActivationBuffer(wiring.Component):
@@ -76,3 +77,15 @@ class ActivationBuffer(wiring.Component):
             with m.If(beat == self._chunks - 1):
                 m.d.sync += [beat.eq(0), filling.eq(~filling), self.full.bit_select(filling, 1).eq(1)]
         return m
+
+
+def _build(width: int = 64, chunks: int = 64) -> ActivationBuffer:
+    return ActivationBuffer(width=width, chunks=chunks)
+
+
+TEMPLATE = UnitTemplate(
+    name="activation_buffer",
+    kind="gemm",
+    description="ping-pong buffer: a row tile is replayed for every column tile while the next one arrives",
+    build=_build,
+)

@@ -11,7 +11,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mxhw.rtl_templates.checks import require, require_natural
-from mxhw.rtl_templates.place import SharesModules
+from mxhw.rtl_templates.place import ReadsMemoryFiles
 
 __all__ = ["Ram", "Rom", "check_words"]
 
@@ -59,7 +59,7 @@ class Rom(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        if isinstance(platform, SharesModules):
+        if isinstance(platform, ReadsMemoryFiles):
             m.submodules.rom = Instance(
                 "mxhw_rom",
                 p_WIDTH=self._width,
@@ -72,7 +72,9 @@ class Rom(wiring.Component):
                 o_data=self.data,
             )
             return m
-        m.submodules.words = words = memory.Memory(shape=unsigned(self._width), depth=self._depth, init=self._init)
+        m.submodules.cells = words = memory.Memory(
+            shape=unsigned(self._width), depth=1 << _address_bits(self._depth), init=self._init
+        )
         port = words.read_port()
         m.d.comb += [port.addr.eq(self.address), port.en.eq(self.enable), self.data.eq(port.data)]
         return m
@@ -114,7 +116,7 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        if isinstance(platform, SharesModules):
+        if isinstance(platform, ReadsMemoryFiles):
             m.submodules.ram = Instance(
                 "mxhw_ram",
                 p_WIDTH=self._width,
@@ -129,7 +131,9 @@ class Ram(wiring.Component):
                 o_data=self.data,
             )
             return m
-        m.submodules.words = words = memory.Memory(shape=unsigned(self._width), depth=self._depth, init=[])
+        m.submodules.cells = words = memory.Memory(
+            shape=unsigned(self._width), depth=1 << _address_bits(self._depth), init=[]
+        )
         writer, reader = words.write_port(), words.read_port()
         m.d.comb += [
             writer.en.eq(self.write),

@@ -7,10 +7,25 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 
+from mxhw.arithmetic import dialect_widths
 from mxhw.errors import InputError
-from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape, component_verilog, gemm_verilog, verilog_library
+from mxhw.rtl_templates import (
+    BitModGemm,
+    DialectGemm,
+    GemmShape,
+    StreamedBitModGemm,
+    StreamedBlockGemm,
+    component_verilog,
+    gemm_verilog,
+    verilog_library,
+)
 from mxhw.rtl_templates.decoder import DialectDecoder
+from mxhw.rtl_templates.gemm import UNITS as GEMM_UNITS
+from mxhw.rtl_templates.mac import DialectPE
+from mxhw.rtl_templates.place import place
 from tests.rtl_templates.bench import Case, bitmod_case, dialect_case
 
 HARNESS = Path(__file__).parent / "harness.cpp"
@@ -109,3 +124,54 @@ def test_names_that_verilog_cannot_hold_are_refused():
         gemm_verilog(unit, "model.layers")
     with pytest.raises(InputError, match="weights_file must be a file name without quotes"):
         gemm_verilog(unit, "top", weights_file='a"b')
+
+
+STREAMED = {
+    "bitmod": lambda gemv: StreamedBitModGemm(rows=4, columns=3, gemv=gemv),
+    "dialect4": lambda gemv: StreamedBlockGemm(element="dialect4", rows=4, columns=3, gemv=gemv),
+}
+
+
+@pytest.mark.parametrize("gemv", [False, True])
+@pytest.mark.parametrize("name", list(STREAMED))
+def test_streamed_units_have_flat_ports_and_emit_rows_elements_and_decoders_once(name, gemv):
+    unit = STREAMED[name](gemv)
+    text = component_verilog(unit, "top")
+    ports = set(re.search(r"^module top\((.*?)\);", text, re.MULTILINE | re.DOTALL)[1].replace(",", " ").split())
+    streams = {"command", "x", "w", "w_scale", "y"} | ({"x_scale"} if name != "bitmod" else set())
+    flags = {"refused"} | ({"outside"} if name != "bitmod" else set())
+    expected = {f"{stream}__{part}" for stream in streams for part in ("valid", "ready", "payload")}
+    assert ports == expected | flags | {"clk", "rst"}
+    assert f"[{len(unit.w.payload) - 1}:0] w__payload" in text and len(unit.w.payload) == 3 * 4 * unit.bits.w * (
+        4 if gemv else 1
+    )
+    counts = {module: len(re.findall(rf"^  {module} ", text, re.MULTILINE)) for module in ("top_pe", "top_row")}
+    assert counts == {"top_pe": 3, "top_row": 4}
+    assert all(text.count(f"module {module}(") == 1 for module in ("top_pe", "top_row", "top_w_edge", "top_x_edge"))
+    assert component_verilog(STREAMED[name](gemv), "top") == text
+
+
+@pytest.mark.parametrize("unit", [*GEMM_UNITS, "gemv"], ids=lambda unit: getattr(unit, "name", unit))
+def test_the_units_of_the_catalogue_pass_verilator(unit, tmp_path, verilator):
+    component = STREAMED["bitmod"](True) if unit == "gemv" else unit.make()
+    program, environment = verilator
+    (tmp_path / "unit.v").write_text(component_verilog(component, "unit"))
+    quiet = [f"-Wno-{warning}" for warning in WARNINGS]
+    command = [program, "--lint-only", "-Wall", *quiet, "--top-module", "unit", "unit.v"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class _TwoKindsUnderOneName(wiring.Component):
+    y: wiring.Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        for lanes in (1, 2):
+            place(m, "pe", str(lanes), DialectPE(widths=dialect_widths(32, 32, (0, 3)), lanes=lanes), platform)
+        return m
+
+
+def test_elements_with_different_ports_cannot_share_a_module():
+    with pytest.raises(InputError, match="pe must be one kind of component of equal ports"):
+        component_verilog(_TwoKindsUnderOneName(), "top")

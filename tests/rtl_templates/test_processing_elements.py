@@ -30,7 +30,7 @@ def term_bits(term):
     return {"sign": term.sign, "exponent": term.exponent, "mantissa": term.mantissa}
 
 
-@pytest.mark.parametrize("name", list(weight_types()))
+@pytest.mark.parametrize("name", [name for name, kind in weight_types().items() if not kind.selector_significances])
 def test_every_code_times_random_activations_is_exact(name):
     kind, rng = weight_type_named(name), random.Random(name)
     selectors = range(max(1, len(kind.special_values)))

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
-import mxhw.sim.cosim as cosim
+import mxhw.sim
 from mxhw.errors import InputError
 from mxhw.sim import SimulationError, build_simulator, run_cosim
+from mxhw.sim.cocotb_engine import bench_environment
+from mxhw.sim.cosim import Engine
 from tests.sim import toy
 from tests.sim.toy import write_toy
 
+ENGINES: tuple[Engine, ...] = ("cocotb", "bulk")
 
-def test_a_correct_design_passes_with_exact_cycle_count(tmp_path: Path, cache: Path) -> None:
-    report = run_cosim(write_toy(tmp_path), stall=0.4, cache=cache)
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_correct_design_passes_with_exact_cycle_count(tmp_path: Path, cache: Path, engine: Engine) -> None:
+    report = run_cosim(write_toy(tmp_path), stall=0.4, engine=engine, cache=cache)
     case = report.cases[0]
     assert report.passed
     assert (report.outputs, report.mismatches) == (16, 0)
@@ -27,21 +32,44 @@ def test_a_correct_design_passes_with_exact_cycle_count(tmp_path: Path, cache: P
     assert json.loads((tmp_path / "cosim.json").read_text())["cases"][0]["first_mismatches"] == []
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
         (toy.DROPS, "a lost beat; .*7 of 8 y beats received"),
-        (toy.CHANGES, "y_payload changed while valid and not ready; .*y beat 0"),
+        (toy.CHANGES, "y_payload changed while valid and not ready, at y beat 0"),
         (toy.WITHDRAWS, "y_valid was withdrawn before ready"),
         (toy.ADDS, "a y beat too many"),
         (toy.WAITS, "no beat moved for 50 cycles: deadlock"),
     ],
 )
-def test_a_broken_stream_is_caught(tmp_path: Path, cache: Path, fault: int, message: str) -> None:
-    report = run_cosim(write_toy(tmp_path, fault=fault), stall=0.4, cache=cache)
+def test_a_broken_stream_is_caught(tmp_path: Path, cache: Path, fault: int, message: str, engine: Engine) -> None:
+    report = run_cosim(write_toy(tmp_path, fault=fault), stall=0.4, engine=engine, cache=cache)
     assert not report.passed
     assert report.cases[0].error is not None
     assert re.search(message, report.cases[0].error)
+
+
+def test_both_engines_take_the_same_cycles_whatever_the_stalls(tmp_path: Path, cache: Path) -> None:
+    folder = write_toy(tmp_path)
+    for seed, stall in ((0, 0.1), (1, 0.5), (2, 0.9)):
+        cocotb, bulk = (run_cosim(folder, seed=seed, stall=stall, engine=e, cache=cache).cases[0] for e in ENGINES)
+        assert (cocotb.cycles, cocotb.cycles_stall_free) == (bulk.cycles, bulk.cycles_stall_free)
+
+
+@pytest.mark.parametrize("engine", [pytest.param("cocotb", marks=pytest.mark.slow), "bulk"])
+def test_waves_show_the_ports_and_are_for_one_design(tmp_path: Path, cache: Path, engine: Engine) -> None:
+    write_toy(tmp_path / "a")
+    report = run_cosim(tmp_path, engine=engine, waves=tmp_path / "toy.vcd", cache=cache)
+    assert report.passed
+    text = (tmp_path / "toy.vcd").read_text()
+    assert re.search(r"\$var wire +16 +\S+ x_payload", text)
+    assert len(text.splitlines()) > 100
+    with pytest.raises(InputError, match=r"must be a \.vcd file"):
+        run_cosim(tmp_path, engine=engine, waves=tmp_path / "toy.fst", cache=cache)
+    write_toy(tmp_path / "b")
+    with pytest.raises(InputError, match="waves need a single design, but there are 2"):
+        run_cosim(tmp_path, engine=engine, waves=tmp_path / "toy.vcd", cache=cache)
 
 
 def test_one_flipped_memory_bit_is_a_mismatch_without_a_new_build(tmp_path: Path, cache: Path) -> None:
@@ -58,8 +86,9 @@ def test_one_flipped_memory_bit_is_a_mismatch_without_a_new_build(tmp_path: Path
 
 def test_a_design_that_contradicts_its_verilog_is_an_input_error(tmp_path: Path, cache: Path) -> None:
     folder = write_toy(tmp_path / "width", x_width=24)
-    with pytest.raises(InputError, match=r"x_payload is 16 bits wide, but x_width in design\.json is 24"):
-        run_cosim(folder, cache=cache)
+    for engine in ENGINES:
+        with pytest.raises(InputError, match=r"x_payload is 16 bits wide, but x_width in design\.json is 24"):
+            run_cosim(folder, engine=engine, cache=cache)
     folder = write_toy(tmp_path / "beats")
     (folder / "x_beats.hex").write_text("1\n2\n")
     with pytest.raises(InputError, match=r"has 2 beats, but design\.json says 8"):
@@ -74,6 +103,8 @@ def test_a_folder_without_designs_and_a_wrong_stall_are_input_errors(tmp_path: P
         run_cosim(tmp_path)
     with pytest.raises(InputError, match="stall must be a probability"):
         run_cosim(tmp_path, stall=1.0)
+    with pytest.raises(InputError, match="engine must be one of cocotb, bulk, not 'quick'"):
+        run_cosim(tmp_path, engine="quick")  # type: ignore[arg-type]
 
 
 def test_layers_are_found_in_rtl_and_the_report_lands_beside(tmp_path: Path, cache: Path) -> None:
@@ -89,8 +120,8 @@ def test_layers_are_found_in_rtl_and_the_report_lands_beside(tmp_path: Path, cac
 def test_the_bench_judges_alone_beside_a_design(tmp_path: Path, cache: Path) -> None:
     folder = write_toy(tmp_path)
     made = build_simulator([folder / "toy.v"], "toy", cache=cache)
-    shutil.copy(Path(cosim.__file__).with_name("bench.py"), folder / "bench.py")
-    environment = cosim._environment("toy", folder) | {"COCOTB_TEST_MODULES": "bench"}
+    shutil.copy(Path(mxhw.sim.__file__).with_name("bench.py"), folder / "bench.py")
+    environment = bench_environment("toy", folder, "bench")
     assert alone(made.executable, folder, environment) == 0
     beats = (folder / "y_beats.hex").read_text().split()
     beats[3] = f"{int(beats[3], 16) ^ 4:x}"
@@ -114,8 +145,11 @@ def test_a_missing_or_short_memory_image_is_an_input_error(tmp_path: Path, cache
         run_cosim(folder, cache=cache)
 
 
-def test_a_simulator_that_dies_is_reported_with_its_last_words(tmp_path: Path, cache: Path) -> None:
+@pytest.mark.parametrize(("engine", "words"), [("cocotb", "ended without a result"), ("bulk", "readmem")])
+def test_a_simulator_that_dies_is_reported_with_its_last_words(
+    tmp_path: Path, cache: Path, engine: Engine, words: str
+) -> None:
     folder = write_toy(tmp_path)
     (folder / "weights.hex").write_text("1\n2\nno number\n4\n")
-    with pytest.raises(SimulationError, match="ended without a result"):
-        run_cosim(folder, cache=cache)
+    with pytest.raises(SimulationError, match=words):
+        run_cosim(folder, engine=engine, cache=cache)

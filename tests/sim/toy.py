@@ -17,7 +17,15 @@ def toy_design(**changes: object) -> GemmDesign:
     names = {"node": "toy", "unit": "bitmod", "top": "toy", "weight_format": "int8", "input_format": "int8"}
     timing = {"cycles_stall_free": BEATS + 1, "idle_limit": 50}
     return GemmDesign(
-        **{**names, **shape, **streams, **timing, "verilog": ("toy.v",), "images": {"weights.hex": 4}, **changes}
+        **{
+            **names,
+            **shape,
+            **streams,
+            **timing,
+            "verilog": ("toy.v",),
+            "images": {"weights.hex": 4, "fault.hex": 1},
+            **changes,
+        }
     )
 
 
@@ -28,7 +36,8 @@ def write_toy(folder: Path, *, fault: int = 0, **changes: object) -> Path:
     beats = [choose.getrandbits(16) for _ in range(BEATS)]
     sums = [(beat + memory[index % 4]) & 0xFFFF for index, beat in enumerate(beats)]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "toy.v").write_text(VERILOG.replace("FAULT = 0", f"FAULT = {fault}"))
+    (folder / "toy.v").write_text(VERILOG)
+    (folder / "fault.hex").write_text(f"{fault}\n")
     (folder / "weights.hex").write_text("".join(f"{word:x}\n" for word in memory))
     (folder / "x_beats.hex").write_text("".join(f"{word:x}\n" for word in beats))
     (folder / "y_beats.hex").write_text("".join(f"{word << 16 | word:x}\n" for word in sums))

@@ -1,0 +1,90 @@
+"""The structs and functions of `native/driver.cpp`, as ctypes sees them."""
+
+import ctypes
+from pathlib import Path
+
+__all__ = ["TEXT_BYTES", "Clocking", "Column", "Constant", "Fault", "Request", "Result", "StreamRecord", "load_driver"]
+
+TEXT_BYTES = 256
+
+
+class Fault:
+    """Error numbers of a run."""
+
+    WITHDRAWN, CHANGED, EXTRA, IDLE, SIMULATION = range(1, 6)
+
+
+class Clocking(ctypes.Structure):
+    """Numbers of the clock and reset ports, -1 if there is none."""
+
+    _fields_ = (("clk", ctypes.c_int32), ("rst", ctypes.c_int32))
+
+
+class Constant(ctypes.Structure):
+    """A port that keeps one value."""
+
+    _fields_ = (("port", ctypes.c_int32), ("value", ctypes.c_void_p))
+
+
+class StreamRecord(ctypes.Structure):
+    """A stream with its beats; `moved` is a result."""
+
+    _fields_ = (
+        ("valid", ctypes.c_int32),
+        ("ready", ctypes.c_int32),
+        ("payload", ctypes.c_int32),
+        ("is_output", ctypes.c_int32),
+        ("state", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+        ("beats", ctypes.c_void_p),
+        ("stride", ctypes.c_uint32),
+        ("top_mask", ctypes.c_uint32),
+        ("moved", ctypes.c_uint64),
+    )
+
+
+class Request(ctypes.Structure):
+    """What a run is to do."""
+
+    _fields_ = (
+        ("clocking", Clocking),
+        ("streams", ctypes.c_uint32),
+        ("constants", ctypes.c_uint32),
+        ("threshold", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("silence", ctypes.c_uint64),
+    )
+
+
+class Result(ctypes.Structure):
+    """What a run found."""
+
+    _fields_ = (
+        ("error", ctypes.c_int32),
+        ("stream", ctypes.c_int32),
+        ("cycle", ctypes.c_uint64),
+        ("cycles", ctypes.c_uint64),
+        ("total", ctypes.c_uint64),
+        ("text", ctypes.c_char * TEXT_BYTES),
+    )
+
+
+class Column(ctypes.Structure):
+    """A port in every cycle of a trace."""
+
+    _fields_ = (("port", ctypes.c_int32), ("stride", ctypes.c_uint32), ("values", ctypes.c_void_p))
+
+
+def load_driver(path: Path) -> ctypes.CDLL:
+    """Load a unit's library and declare its functions."""
+    library, pointer = ctypes.CDLL(str(path)), ctypes.c_void_p
+    text, number, count = ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint32
+    library.mxhw_open.restype = pointer
+    library.mxhw_open.argtypes = (text, text, text, number)
+    library.mxhw_close.restype = None
+    library.mxhw_close.argtypes = (pointer,)
+    library.mxhw_run.restype = None
+    library.mxhw_run.argtypes = (pointer,) * 5
+    library.mxhw_trace.restype = ctypes.c_int
+    library.mxhw_trace.argtypes = (pointer, pointer, number, pointer, count, pointer, count, pointer, number)
+    return library

@@ -1,0 +1,328 @@
+"""Bulk co-simulation: any unit as a library in this process, run from arrays in one call a run.
+
+    library = build_library(component)
+    run = library.run({"x": beats}, {"y": 64}, stall=0.3, seed=1)      # streams under random stalls
+    trace = library.trace({"a": values, "b": values})                  # one value a port and clock cycle
+
+The protocol checked is that of `mxhw.rtl_templates`: a payload that waits stays valid and unchanged, valid does not
+wait for ready (under stalls, ready mostly waits for valid: a unit that waits too stops), no beat is missing, none too
+many. Payloads are rubbish while not valid. The pauses are those of the cocotb bench (`bench.py`), draw for draw, so
+that both engines take the same cycles. What a beat should be is for the caller to say.
+"""
+
+import ctypes
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mxhw.errors import InputError
+from mxhw.sim.beats import Array, Values, pack, to_ints, unpack
+from mxhw.sim.cache import read_source
+from mxhw.sim.driver import TEXT_BYTES, Clocking, Column, Constant, Fault, Request, Result, StreamRecord, load_driver
+from mxhw.sim.ports import (
+    CLOCK,
+    RESET,
+    Port,
+    Stream,
+    check_stall,
+    component_ports,
+    component_verilog,
+    find_streams,
+)
+from mxhw.sim.shared import SharedBuild, build_shared
+from mxhw.sim.streams import IDLE_LIMIT, SimulationError, StreamError, check_names, pause_state
+
+__all__ = ["Library", "Run", "SimulationError", "StreamError", "build_library", "build_library_from_sources"]
+
+_SILENCE = 200  # cycles to wait for a beat too many
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out.
+
+    Attributes
+    ----------
+    outputs : stream → beats: uint64 [n], int64 [n] where the payload is signed, uint32 [n, words] above 64 bits.
+    cycles : first input beat to last output beat, both counted.
+    simulated : all clock cycles of the run, with those that waited for a beat too many.
+    """
+
+    outputs: dict[str, Array]
+    cycles: int
+    simulated: int
+
+    def ints(self, stream: str) -> list[int]:
+        """Return the beats of a stream as Python ints, whatever their width; wide ones unsigned."""
+        return to_ints(self.outputs[stream])
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a unit was made of, for a second build that writes waveforms."""
+
+    texts: tuple[str, ...]
+    top: str
+    cache: Path | None
+    folder: Path | None
+    signed: frozenset[str]
+
+
+class Library:
+    """A compiled unit; made by :func:`build_library`.
+
+    Attributes
+    ----------
+    ports : of the top module, by name, clock and reset included.
+    streams : by name.
+    build : the file, and what making it took.
+    """
+
+    def __init__(self, source: _Source, *, waves: bool = False) -> None:
+        self.build: SharedBuild = build_shared(source.texts, source.top, cache=source.cache, waves=waves)
+        self.ports: dict[str, Port] = {p.name: replace(p, signed=p.name in source.signed) for p in self.build.ports}
+        self.streams: dict[str, Stream] = find_streams(self.ports)
+        self._numbers = {port.name: index for index, port in enumerate(self.build.ports)}
+        self._clocking = Clocking(self._numbers.get(CLOCK, -1), self._numbers.get(RESET, -1))
+        self._source = source
+        self._model: int | None = None
+        self._driver: ctypes.CDLL | None = None
+
+    def run(
+        self,
+        inputs: Mapping[str, Values],
+        outputs: Mapping[str, int],
+        *,
+        stall: float = 0.0,
+        seed: int = 0,
+        levels: Mapping[str, int] | None = None,
+        limit: int | None = None,
+        fresh: bool = True,
+        waves: Path | None = None,
+    ) -> Run:
+        """Reset the unit, send all beats, take all outputs, and check the protocol.
+
+        Parameters
+        ----------
+        inputs : every input stream → its beats: ints, an integer array [n], or uint32 [n, words] above 64 bits.
+        outputs : every output stream → the number of beats to expect.
+        stall : probability a cycle and port of a pause, 0 to 0.95; some pauses are long (up to a quarter of `limit`).
+        levels : the inputs that belong to no stream → their value during the run.
+        limit : cycles without a beat that are a deadlock; default 4096.
+        fresh : make the model anew; else it is the one of the run before, and only reset.
+        waves : VCD file to write; the unit is compiled once more for it, and such a run is always fresh.
+
+        Raises
+        ------
+        InputError
+            For an unknown or missing name, a beat that does not fit, a stall out of range.
+        StreamError
+            If the unit breaks a promise or stops.
+        """
+        check_stall(stall)
+        limit = IDLE_LIMIT if limit is None else limit
+        if limit < 1:
+            raise InputError(f"limit must be at least 1 cycle, not {limit!r}")
+        check_names("input stream", inputs, (s.name for s in self.streams.values() if s.is_input))
+        check_names("output stream", outputs, (s.name for s in self.streams.values() if not s.is_input))
+        check_names("level", levels or {}, self._plain_inputs())
+        beats = {
+            name: self._packed(s.payload, inputs[name], f"beats of {name}")
+            if s.is_input
+            else self._room(s.payload, outputs[name])
+            for name, s in self.streams.items()
+        }
+        records = (StreamRecord * len(beats))(*(self._record(s, beats[s.name], seed) for s in self.streams.values()))
+        kept = {
+            name: self._packed(self.ports[name], [value], f"level {name}") for name, value in (levels or {}).items()
+        }
+        constants = (Constant * len(kept))(*(Constant(self._numbers[n], a.ctypes.data) for n, a in kept.items()))
+        silence = min(limit, _SILENCE)
+        request = Request(self._clocking, len(records), len(constants), int(stall * 2**32), limit, silence)
+        result = Result()
+        with self._opened(fresh, waves) as (driver, model):
+            driver.mxhw_run(model, ctypes.byref(request), records, constants, ctypes.byref(result))
+            if result.error == Fault.SIMULATION:
+                raise SimulationError(result.text.decode(errors="replace"))
+        found = {
+            s.name: unpack(beats[s.name][: record.moved], s.payload.width, s.payload.signed)
+            for s, record in zip(self.streams.values(), records, strict=True)
+            if not s.is_input
+        }
+        if result.error:
+            raise _stream_error(list(self.streams.values()), list(records), result, limit, found)
+        return Run(found, result.cycles, result.total)
+
+    def trace(
+        self,
+        inputs: Mapping[str, Values | int],
+        *,
+        cycles: int | None = None,
+        fresh: bool = True,
+        waves: Path | None = None,
+    ) -> dict[str, Array]:
+        """Reset the unit, set one value of every input a clock cycle, and return every output of every cycle.
+
+        Outputs are sampled before the clock edge. An input that is one int keeps it; `cycles` is needed where all do.
+        The reset port may be given too; otherwise it stays low.
+        """
+        free = {RESET} - set(inputs)
+        check_names("input", inputs, (port.name for port in self._driven() if port.name not in free))
+        columns = {name: [value] if isinstance(value, int) else value for name, value in inputs.items()}
+        packed = {name: self._packed(self.ports[name], values, f"values of {name}") for name, values in columns.items()}
+        lengths = {len(packed[name]) for name, value in inputs.items() if not isinstance(value, int)}
+        if len(lengths | ({cycles} - {None})) != 1:
+            given = ", ".join(map(str, sorted(lengths))) or "none"
+            raise InputError(f"inputs must have as many values as there are cycles ({cycles}), not {given}")
+        count = next(iter(lengths)) if lengths else int(cycles or 0)
+        for name, value in inputs.items():
+            if isinstance(value, int):
+                packed[name] = np.repeat(packed[name], count, axis=0)
+        found = {port.name: self._room(port, count) for port in self.ports.values() if not port.is_input}
+        ins, outs = self._columns(packed), self._columns(found)
+        text = ctypes.create_string_buffer(TEXT_BYTES)
+        with self._opened(fresh, waves) as (driver, model):
+            clocking = ctypes.byref(self._clocking)
+            if driver.mxhw_trace(model, clocking, count, ins, len(ins), outs, len(outs), text, TEXT_BYTES):
+                raise SimulationError(text.value.decode(errors="replace"))
+        return {name: unpack(a, self.ports[name].width, self.ports[name].signed) for name, a in found.items()}
+
+    def close(self) -> None:
+        """Drop the model; the next run makes another."""
+        if self._driver is not None and self._model is not None:
+            self._driver.mxhw_close(self._model)
+        self._model = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_model", None) is not None:
+            self.close()
+
+    @contextmanager
+    def _opened(self, fresh: bool, waves: Path | None = None) -> Iterator[tuple[ctypes.CDLL, int]]:
+        """Give the driver and a model; one whose simulation failed is not used again."""
+        if waves is not None:
+            traced = Library(self._source, waves=True)
+            try:
+                yield traced._open(_wave_file(waves))
+            finally:
+                traced.close()
+            return
+        if fresh or self._model is None:
+            self._open(None)
+        assert self._driver is not None and self._model is not None
+        try:
+            yield self._driver, self._model
+        except SimulationError:
+            self.close()
+            raise
+
+    def _open(self, waves: bytes | None) -> tuple[ctypes.CDLL, int]:
+        self.close()
+        self._driver = self._driver or load_driver(self.build.path)
+        folder, text = self._source.folder, ctypes.create_string_buffer(TEXT_BYTES)
+        place = b"" if folder is None else str(folder.resolve()).encode()
+        model = self._driver.mxhw_open(place, waves, text, TEXT_BYTES)
+        if not model:
+            raise SimulationError(text.value.decode(errors="replace"))
+        self._model = model
+        return self._driver, model
+
+    def _driven(self) -> list[Port]:
+        """The inputs, without the clock."""
+        return [port for port in self.ports.values() if port.is_input and port.name != CLOCK]
+
+    def _plain_inputs(self) -> list[str]:
+        """The inputs that belong to no stream."""
+        taken = {name for stream in self.streams.values() for name in stream.ports} | {RESET}
+        return [port.name for port in self._driven() if port.name not in taken]
+
+    def _packed(self, port: Port, values: Values, what: str) -> Array:
+        return pack(values, port.width, port.signed, what)
+
+    def _room(self, port: Port, count: int) -> Array:
+        """Return zeros for `count` values of a port."""
+        if count < 0:
+            raise InputError(f"the number of beats of {port.name} must not be negative, not {count}")
+        return np.zeros(count, np.uint64) if port.width <= 64 else np.zeros((count, port.stride // 4), np.uint32)
+
+    def _record(self, stream: Stream, beats: Array, seed: int) -> StreamRecord:
+        numbers = (self._numbers[name] for name in stream.ports)
+        port = stream.payload
+        top_mask = (1 << ((port.width - 1) % 32 + 1)) - 1
+        state = pause_state(seed, stream.name)
+        return StreamRecord(
+            *numbers, not stream.is_input, state, len(beats), beats.ctypes.data, port.stride, top_mask, 0
+        )
+
+    def _columns(self, arrays: Mapping[str, Array]) -> ctypes.Array[Column]:
+        columns = (Column(self._numbers[name], self.ports[name].stride, a.ctypes.data) for name, a in arrays.items())
+        return (Column * len(arrays))(*columns)
+
+
+def build_library(component: Any, name: str = "unit", *, cache: Path | None = None) -> Library:
+    """Compile an Amaranth component, or find it compiled before (by the content of its Verilog).
+
+    Raises
+    ------
+    MissingToolError
+        If Verilator or g++ is absent.
+    BuildError
+        If a tool refuses the Verilog.
+    """
+    signed = frozenset(port.name for port in component_ports(component).values() if port.signed)
+    return Library(_Source((component_verilog(component, name),), name, cache, None, signed))
+
+
+def build_library_from_sources(
+    sources: Sequence[Path],
+    top: str,
+    *,
+    folder: Path | None = None,
+    signed: Iterable[str] = (),
+    cache: Path | None = None,
+) -> Library:
+    """Compile Verilog files with module `top`, whose clock and reset are called clk and rst.
+
+    `folder` is where the files lie that `$readmemh` names (default: the working directory). They are read when a model
+    is made and are no part of the build; the process stays in its directory. `signed` names the ports whose values are
+    signed.
+    """
+    texts = tuple(read_source(source) for source in sources)
+    return Library(_Source(texts, top, cache, folder, frozenset(signed)))
+
+
+def _wave_file(path: Path) -> bytes:
+    """Return the path for the driver; raise InputError if it is not one that it can write."""
+    if path.suffix != ".vcd":
+        raise InputError(f"waves must be a .vcd file, not {path}: Verilator's other formats need more than a compiler")
+    try:
+        path.touch()
+    except OSError as error:
+        raise InputError(f"cannot write waves to {path}: {error.strerror}") from error
+    return str(path.resolve()).encode()
+
+
+def _stream_error(
+    streams: list[Stream], records: list[StreamRecord], result: Result, limit: int, received: Mapping[str, Array]
+) -> StreamError:
+    """Put into words what the driver found, with how far all streams came."""
+    passed = ", ".join(
+        f"{record.moved} of {record.count} {stream.name} beats {'accepted' if stream.is_input else 'received'}"
+        for stream, record in zip(streams, records, strict=True)
+    )
+    where = f"cycle {result.cycle}: {passed}"
+    if result.error == Fault.IDLE:
+        said = f"no beat moved for {limit} cycles: deadlock or a lost beat"
+        return StreamError(f"{said}; {where}", None, None, result.cycle, received)
+    stream, beat = streams[result.stream], records[result.stream].moved
+    valid, _, payload = stream.ports
+    said = {
+        Fault.WITHDRAWN: f"{valid} was withdrawn before ready, at {stream.name} beat {beat}",
+        Fault.CHANGED: f"{payload} changed while valid and not ready, at {stream.name} beat {beat}",
+        Fault.EXTRA: f"a {stream.name} beat too many after the last",
+    }[result.error]
+    return StreamError(f"{said}; {where}", stream.name, beat, result.cycle, received)

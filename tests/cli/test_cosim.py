@@ -1,0 +1,56 @@
+"""`mxhw cosim` on a hand-written design: both engines, waves, verdict and exit code."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mxhw.sim import CosimCase
+from tests.cli.conftest import Ran
+from tests.sim import toy
+from tests.sim.toy import write_toy
+
+Command = Callable[..., Ran]
+
+
+def test_bulk_says_the_same_as_the_record_and_writes_waves(mxhw_command: Command, tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "toy")
+    words = ("cosim", folder, "--engine", "bulk", "--stall", 0.5, "--seed", 4)
+    ran = mxhw_command(*words, "--waves", tmp_path / "toy.vcd", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json == json.loads((folder / "cosim.json").read_text())
+    assert set(ran.json) == {"outputs", "mismatches", "cases"}
+    assert set(ran.json["cases"][0]) == set(CosimCase.__annotations__)
+    assert ran.json["cases"][0]["cycles_stall_free"] == toy.BEATS + 1
+    assert "x_payload" in (tmp_path / "toy.vcd").read_text()
+    assert "equal, bit for bit" in mxhw_command(*words).out
+
+
+def test_bulk_fails_on_a_fault_and_names_it(mxhw_command: Command, tmp_path: Path) -> None:
+    folder = write_toy(tmp_path, fault=toy.WITHDRAWS)
+    ran = mxhw_command("cosim", folder, "--engine", "bulk")
+    assert ran.code == 1
+    assert "y_valid was withdrawn before ready" in ran.out + ran.err
+    assert "NOT equal" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--engine", "quick"), "'quick' is not one of"),
+        (("--engine", "bulk", "--waves", "x.fst"), "must be a .vcd file"),
+    ],
+)
+def test_unknown_engines_and_formats_are_refused(
+    mxhw_command: Command, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    ran = mxhw_command("cosim", write_toy(tmp_path), *words)
+    assert ran.code == 2
+    assert message in ran.out + ran.err
+
+
+def test_the_help_says_which_engine_is_which(mxhw_command: Command) -> None:
+    shown = " ".join(mxhw_command("cosim", "--help").out.split())
+    assert "cocotb|bulk" in shown
+    assert "default: cocotb" in shown
