@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In
 
 from mxhw.rtl_templates.checks import require
 from mxhw.rtl_templates.gemm.unit import GemmUnit
+from mxhw.rtl_templates.registers import with_clocked_next_values
 
 __all__ = ["component_verilog", "gemm_verilog", "verilog_library"]
 
@@ -96,7 +97,7 @@ def _converted(component: wiring.Component, name: str, platform: _SharedModules,
     text = verilog.convert(
         component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True, **options
     )
-    return _without_unread_aliases(str(text))
+    return with_clocked_next_values(_without_unread_aliases(str(text)))
 
 
 def verilog_library() -> dict[str, str]:

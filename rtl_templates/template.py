@@ -32,6 +32,7 @@ class UnitTemplate:
         InputError for impossible ones, with the bound that is violated.
     choices : the allowed values of the parameters that take few.
     macs_per_cycle : products per cycle of one unit with these parameters, if it multiplies.
+    variants : other parameters that the table of sizes has beside the defaults.
     """
 
     name: str
@@ -40,6 +41,7 @@ class UnitTemplate:
     build: Callable[..., wiring.Component]
     choices: Mapping[str, tuple[Parameter, ...]] = field(default_factory=dict)
     macs_per_cycle: Callable[..., float] | None = None
+    variants: tuple[Mapping[str, Parameter], ...] = ()
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -59,6 +61,11 @@ class UnitTemplate:
                 allowed = ", ".join(map(str, self.choices[name]))
                 raise InputError(f"{name} of unit {self.name} must be one of {allowed}, not {value!r}")
         return known | dict(given)
+
+    def label(self, given: Mapping[str, Parameter]) -> str:
+        """Return how `mxhw synth` is asked for the unit with these parameters."""
+        words = ",".join(f"{name}={str(value).lower()}" for name, value in given.items())
+        return f"{self.name}:{words}" if words else self.name
 
     def make(self, **given: Any) -> wiring.Component:
         """Return the component with these parameters, the others at their defaults."""

@@ -4,8 +4,10 @@ One file of C++ per unit: measured on two cores, an 8×8 array compiles quicker 
 which each parse its headers. What does not depend on the unit (Verilator's runtime, the driver) is compiled once.
 """
 
+import functools
 import json
 import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -23,7 +25,9 @@ _VERILATOR_OPTIONS = (
     *("--cc", "--prefix", "Vtop", "--Mdir", "objects", "--timescale", "1ns/1ps", "--no-timing"),
     *("--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-Wno-PROCASSINIT"),
 )
-_UNIT_FLAGS = ("-O1",)
+# The elements of an array lie side by side in memory and do the same: with vectors an array of bit-serial elements is
+# twice as quick, at no cost in compiling (measured; -O2 adds a fifth to both).
+_UNIT_FLAGS = ("-O1", "-ftree-slp-vectorize")
 _RUNTIME_FLAGS = ("-O2", *(f"-DVL_USER_{event}" for event in ("FINISH", "STOP", "FATAL", "WARN")))
 # No symbol is shared between libraries: every unit's class is called Vtop.
 _COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-w")
@@ -61,12 +65,13 @@ def build_shared(texts: Sequence[str], top: str, *, cache: Path | None = None, w
     start = perf_counter()
     verilator, compiler = toolchain.find_verilator(), toolchain.find_program("g++")
     base = [_RUNTIME_FLAGS, _COMMON_FLAGS, dict(toolchain.versions()), _native()]
-    key = content_key(texts, [top, base, _VERILATOR_OPTIONS, _UNIT_FLAGS, _LINK_FLAGS, waves])
-    cache = cache or default_cache()
+    machine = _machine(str(compiler))
+    key = content_key(texts, [top, base, _VERILATOR_OPTIONS, _UNIT_FLAGS, machine, _LINK_FLAGS, waves])
+    cache = (cache or default_cache()).resolve()
     folder = cache / key
     with locked(cache, key):
         if not (reused := (folder / "library.so").is_file()):
-            maker = _Maker(verilator, str(compiler), waves)
+            maker = _Maker(verilator, str(compiler), waves, machine)
             objects = maker.runtime(cache, content_key([], base))
             with scratch() as place:
                 ports = maker.unit(place, texts, top, objects)
@@ -82,8 +87,9 @@ def build_shared(texts: Sequence[str], top: str, *, cache: Path | None = None, w
 class _Maker:
     """Runs the tools; `waves` decides what the runtime and the unit are compiled with."""
 
-    def __init__(self, verilator: toolchain.Verilator, compiler: str, waves: bool) -> None:
+    def __init__(self, verilator: toolchain.Verilator, compiler: str, waves: bool, machine: str) -> None:
         self.verilator, self.waves = verilator, waves
+        self.unit_flags = [*_UNIT_FLAGS, *(["-march=native"] if machine else [])]
         include = verilator.root / "include"
         self.native = Path(str(files("mxhw.sim") / "native"))
         definitions = [f"-D{name}={value}" for name, value in _DEFINITIONS.items()]
@@ -118,7 +124,7 @@ class _Maker:
         lines = [f'#include "{path.name}"' for path in sorted((place / "objects").glob("*.cpp"))]
         lines.append(f"#define MXHW_PORTS {', '.join(f'PORT({member})' for member in members)}")
         (place / "objects" / "whole.cpp").write_text("\n".join([*lines, '#include "unit.cpp"', ""]))
-        command = [*self.compile, *_UNIT_FLAGS, *_LINK_FLAGS, "-Iobjects", "objects/whole.cpp"]
+        command = [*self.compile, *self.unit_flags, *_LINK_FLAGS, "-Iobjects", "objects/whole.cpp"]
         self._run([*command, *map(str, objects), "-o", "library.so"], place)
         return list(members.values())
 
@@ -135,6 +141,14 @@ def _ports(header: str) -> dict[str, Port]:
             raise InputError(f"port {name} is inout; only inputs and outputs can be simulated")
         ports[member] = Port(name, int(high) - int(low) + 1, direction == "IN")
     return ports
+
+
+@functools.cache
+def _machine(compiler: str) -> str:
+    """Return what `-march=native` means here, which a cache may share with another machine; empty if unknown."""
+    command = [compiler, "-march=native", "-Q", "--help=target"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout if found.returncode == 0 else ""
 
 
 def _native() -> list[str]:

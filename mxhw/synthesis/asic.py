@@ -16,14 +16,21 @@ from mxhw.errors import InputError
 from mxhw.synthesis.liberty import Library
 from mxhw.synthesis.yosys import Source, YosysError, run_yosys, statistics
 
-__all__ = ["CellArea", "GateCount", "count_gates", "map_to_cells"]
+__all__ = ["RECIPES", "CellArea", "GateCount", "count_gates", "map_to_cells"]
 
 _MEMORIES = frozenset({"mxhw_rom", "mxhw_ram"})
 _PREPARE = "strash;&get,-n;&fraig,-x;&put;scorr;dc2;strash"
+_SHRINK = (
+    "balance,-l;resub,-K,6,-l;rewrite,-l;resub,-K,6,-N,2,-l;refactor,-l;resub,-K,8,-l;balance,-l;resub,-K,8,-N,2,-l;"
+    "rewrite,-l;resub,-K,10,-l;rewrite,-z,-l;resub,-K,10,-N,2,-l;balance,-l;resub,-K,12,-l;refactor,-z,-l;"
+    "resub,-K,12,-N,2,-l;rewrite,-z,-l;balance,-l"
+)  # abc's alias compress2rs, which is not defined there
 _SIZE = "buffer,-c;upsize,-D,{0};dnsize,-D,{0};stime,-p"
-_SCRIPTS = {  # {0}: delay target [ps]
+RECIPES = {  # abc scripts; {0}: delay target [ps]
     "nf": f"+{_PREPARE};&get,-n;&dch,-f;&nf,-D,{{0}};&put;{_SIZE}",
     "map": f"+{_PREPARE};dc2;dch,-f;map,-B,0.9,-D,{{0}};topo;{_SIZE}",
+    "amap": f"+strash;ifraig;scorr;dc2;strash;{_SHRINK};{_SHRINK};dch;amap;topo;{_SIZE}",
+    "amap -F": f"+strash;ifraig;scorr;dc2;strash;{_SHRINK};{_SHRINK};dch;amap,-F,5,-A,20,-C,2000;topo;{_SIZE}",
 }
 _RELAXED = 1_000_000.0  # ps: a target that binds nothing
 _LOOSER = 4.0  # the second target, in clocks
@@ -152,7 +159,7 @@ def _map_registers(source: Source, library: Library, folder: Path) -> int:
 def _tries(library: Library, folder: Path, targets: list[float]) -> list[_Try]:
     """Map the logic of ``mapped.il`` once per script and target."""
     liberty = " ".join(f"-liberty {file}" for file in library.place(folder))
-    recipes = [(name, script, target) for (name, script), target in product(_SCRIPTS.items(), targets)]
+    recipes = [(name, script, target) for (name, script), target in product(RECIPES.items(), targets)]
     commands = []
     for index, (_, script, target) in enumerate(recipes):
         commands += [

@@ -2,8 +2,8 @@
 
 Every family is synthesised twice: with DSP blocks allowed and without, because a DSP block and the LUTs that it saves
 have no common unit. Memory components are black boxes where resources are counted (their bits are reported beside) and
-block memories where a clock is found; small memories inside a component may become LUT memory. Not done: place and route for other families than ECP5, for which there is no open
-tool that runs everywhere.
+block memories where a clock is found; small memories inside a component may become LUT memory. Not done: place and
+route for other families than ECP5, for which there is no open tool that runs everywhere.
 """
 
 import json

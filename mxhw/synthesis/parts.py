@@ -1,4 +1,4 @@
-"""What the table of sizes has: every unit of the catalogue at its defaults, and the parts that the cost model adds up.
+"""What the table of sizes has: the catalogue's units at defaults and variants, and the parts that costs add up.
 
 The size of a part whose accumulator depends on the layer is measured at two widths: the cost model interpolates.
 """
@@ -66,7 +66,9 @@ def all_parts() -> Iterator[Part]:
     """Yield every part of the table."""
     yield from _cost_model_parts()
     for template in unit_templates().values():
-        yield Part("units", template.name, ((None, template.make),), template.parameters)
+        for given in ({}, *template.variants):
+            make = partial(template.make, **given)
+            yield Part("units", template.label(given), ((None, make),), template.complete(given))
 
 
 def _cost_model_parts() -> Iterator[Part]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from mxhw.errors import InputError, nearest
 from mxhw.files import write_text
-from mxhw.synthesis.asic import count_gates, map_to_cells
+from mxhw.synthesis.asic import RECIPES, count_gates, map_to_cells
 from mxhw.synthesis.fpga import FAMILIES, clock_wrapper
 from mxhw.synthesis.liberty import Library, open_library
 from mxhw.synthesis.measure import resources_on, tool_versions
@@ -99,7 +99,7 @@ def plan(targets: list[Target], only: str, kept: dict[str, Any]) -> Iterator[Job
             continue
         sources = [source_of(make()) for _, make in part.variants]
         for target in targets:
-            described = [_tools(target), asdict(target), *(source.text for source in sources)]
+            described = [_tools(target), asdict(target), RECIPES, *(source.text for source in sources)]
             digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:_DIGEST_DIGITS]
             entry = kept.get(target.name, {}).get(part.section, {}).get(part.name, {})
             if entry.get("digest") != digest:

@@ -39,7 +39,7 @@ class Drain(wiring.Component):
     def __init__(self, *, rows: int, columns: int, width: int) -> None:
         for name, value in (("rows", rows), ("columns", columns), ("width", width)):
             require_natural(name, value)
-        self._rows, self._word = rows, columns * width
+        self._rows, self._columns, self._width = rows, columns, width
         super().__init__(
             {
                 "results": In(data.ArrayLayout(signed(width), rows * columns)),
@@ -51,20 +51,25 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows = [Signal(self._word, name=f"row_{r}", reset_less=True) for r in range(self._rows)]
+        # One signal a result and not one a row: simulators are slow with words of more than 64 bits.
+        places = [
+            [Signal(self._width, name=f"row_{r}_{c}", reset_less=True) for c in range(self._columns)]
+            for r in range(self._rows)
+        ]
         left = Signal(range(self._rows + 1))
-        results = self.results.as_value()
         m.d.comb += [
             self.y.valid.eq(left != 0),
-            self.y.payload.eq(rows[0]),
+            self.y.payload.eq(Cat(*places[0])),
             self.free.eq(left == 0),
         ]
         with m.If(self.capture):
             m.d.sync += left.eq(self._rows)
-            m.d.sync += [row.eq(results.word_select(r, self._word)) for r, row in enumerate(rows)]
+            for r, row in enumerate(places):
+                m.d.sync += [place.eq(self.results[r * self._columns + c]) for c, place in enumerate(row)]
         with m.Elif(self.y.valid & self.y.ready):
             m.d.sync += left.eq(left - 1)
-            m.d.sync += [row.eq(above) for row, above in pairwise(rows)]
+            for row, above in pairwise(places):
+                m.d.sync += [place.eq(next_) for place, next_ in zip(row, above, strict=True)]
         return m
 
     def connect(self, m: Module, results: Sequence[Value], captured: Value, capture: Signal, advance: Signal) -> None:

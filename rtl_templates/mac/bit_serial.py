@@ -28,7 +28,7 @@ from mxhw.arithmetic import (
     weight_types,
 )
 from mxhw.arithmetic.terms import EXPONENT_LARGEST
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_hidden_scale, require_lanes, require_natural
 from mxhw.rtl_templates.decoder import SerialTerm
 from mxhw.rtl_templates.template import UnitTemplate
 
@@ -201,6 +201,12 @@ def _build(
 ) -> BitSerialPE:
     """``weight_type``: a type, or "runtime" for all that a run-time decoder knows. Without scales, ``k`` is one sum."""
     length = group if scaled else None
+    if length is not None:
+        require_natural("group", length)
+        require_lanes(lanes, length, "group")
+        require_hidden_scale(
+            length, lanes, min(map(terms, RUNTIME_TYPES if weight_type == RUNTIME else (weight_type,)))
+        )
     if weight_type == RUNTIME:
         kinds = [weight_type_named(name) for name in RUNTIME_TYPES]
         return BitSerialPE(
@@ -226,4 +232,5 @@ TEMPLATE = UnitTemplate(
     build=_build,
     choices={"weight_type": (*weight_types(), RUNTIME)},
     macs_per_cycle=lambda weight_type="fp4", lanes=4, **_: macs_per_cycle(weight_type, lanes),
+    variants=tuple({"weight_type": name} for name in ("int8", "int6", "fp3", "fp3-oneterm", RUNTIME)),
 )

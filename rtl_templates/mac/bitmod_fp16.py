@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 from mxhw.arithmetic import RUNTIME_TYPES, WeightType, weight_type_named, weight_types
 from mxhw.arithmetic.bitmod_pe import Accumulator, Fp16Widths, fp16_widths
 from mxhw.arithmetic.terms import EXPONENT_LARGEST
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_hidden_scale, require_lanes, require_natural
 from mxhw.rtl_templates.decoder.bitmod_fp16 import Fp16Operand
 from mxhw.rtl_templates.decoder.bitmod_term import SerialTerm
 from mxhw.rtl_templates.mac.bit_serial import RUNTIME, ScaleControl, macs_per_cycle
@@ -80,10 +80,11 @@ class BitModPE(wiring.Component):
         lanes: int = 4,
         pipelined: bool = True,
     ) -> None:
-        require_natural("lanes", lanes)
-        require_natural("group", group, lanes)
+        require_natural("group", group)
+        require_lanes(lanes, group, "group")
         require(bool(weight_types), "weight_types", "at least one weight type", weight_types)
         require(accumulator in ("paper", "exact"), "accumulator", '"paper" or "exact"', accumulator)
+        require_hidden_scale(group, lanes, min(len(kind.significances) for kind in weight_types))
         self.widths: Fp16Widths = fp16_widths(tuple(weight_types), accumulator, group, lanes)
         self.accumulator, self.lanes, self.pipelined = accumulator, lanes, pipelined
         largest = max(kind.largest_significance for kind in weight_types)
@@ -204,4 +205,12 @@ TEMPLATE = UnitTemplate(
     build=_build,
     choices={"weight_type": (*weight_types(), RUNTIME), "accumulator": ("paper", "exact")},
     macs_per_cycle=lambda weight_type=RUNTIME, lanes=4, **_: macs_per_cycle(weight_type, lanes),
+    variants=(
+        {"weight_type": "int8"},
+        {"weight_type": "int6"},
+        {"weight_type": "fp4"},
+        {"weight_type": "fp3"},
+        {"weight_type": "fp3-oneterm"},
+        {"accumulator": "exact"},
+    ),
 )

@@ -15,12 +15,12 @@ from :func:`mxhw.arithmetic.block_widths`:
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from mxhw.arithmetic import BlockWidths, block_element, block_elements, block_widths
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_lanes, require_natural
 from mxhw.rtl_templates.mac.product import add_products, edge_decoder, operand_shape, product
 from mxhw.rtl_templates.template import UnitTemplate
 
@@ -91,14 +91,30 @@ class BlockPE(wiring.Component):
         products = [product(m, self.element, self.x[i], self.w[i], str(i)) for i in range(self.lanes)]
         m.d.comb += [
             shift.eq(self.x_exponent + self.w_exponent),
-            self.result.eq(Mux(self.start, 0, accumulator) + (block_sum << shift)),
+            self.result.eq(Mux(self.start, 0, accumulator) + _shifted(m, block_sum, shift, len(accumulator))),
         ]
+        total = add_products(m, Mux(self.first, 0, block_sum), products, len(block_sum))
         with m.If(self.advance):
             with m.If(self.enable):
-                m.d.sync += block_sum.eq(add_products(m, Mux(self.first, 0, block_sum), products, len(block_sum)))
+                m.d.sync += block_sum.eq(total)
             with m.If(self.fold):
                 m.d.sync += accumulator.eq(self.result)
         return m
+
+
+def _shifted(m: Module, value: Signal, amount: Signal, width: int) -> Value:
+    """Return signed ``value << amount``, at most ``width`` bits of it.
+
+    ``<<`` alone is as wide as the largest pattern of ``amount`` needs, which exponents need not reach: wires of more
+    than 64 bits are what makes a simulation slow.
+    """
+    near = max(bits for bits in range(len(amount) + 1) if len(value) + (1 << bits) - 1 <= max(width, len(value)))
+    shifted: Value = value << amount[:near]
+    for bit in range(near, len(amount)):
+        here = Signal(signed(len(shifted)), name=f"shifted_{bit}")
+        m.d.comb += here.eq(shifted)
+        shifted = Mux(amount[bit], (here << (1 << bit))[:width].as_signed(), here)
+    return shifted
 
 
 def _build(
@@ -111,6 +127,7 @@ def _build(
     accumulator: int | None = None,
 ) -> BlockPE:
     """``x_exponents`` and ``w_exponents`` are how many stored exponents the windows hold."""
+    require_lanes(lanes, block, "block")
     largest = block_element(element).largest_exponent + 1
     for name, size in (("x_exponents", x_exponents), ("w_exponents", w_exponents)):
         require_natural(name, size)
@@ -127,4 +144,5 @@ TEMPLATE = UnitTemplate(
     build=_build,
     choices={"element": tuple(block_elements())},
     macs_per_cycle=lambda lanes=4, **_: float(lanes),
+    variants=({"element": "mxfp8-e4m3"}, {"element": "mxint8"}),
 )

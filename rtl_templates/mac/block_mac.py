@@ -13,9 +13,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.arithmetic import block_element, block_elements, block_widths
-from mxhw.rtl_templates.checks import require, require_natural
-from mxhw.rtl_templates.mac.product import add_products, edge_decoder, operand_shape, product
+from mxhw.arithmetic import at_least, block_element, block_elements, block_widths
+from mxhw.rtl_templates.checks import require, require_lanes, require_natural
+from mxhw.rtl_templates.mac.product import add_products, edge_decoder, only_if, operand_shape, product
 from mxhw.rtl_templates.template import UnitTemplate
 
 __all__ = ["TEMPLATES", "BlockMac"]
@@ -55,7 +55,8 @@ class BlockMac(wiring.Component):
     Raises
     ------
     InputError
-        If the element or place is unknown, or the accumulator is narrower than the exact bound of a block.
+        If the element or place is unknown, lanes do not divide the block, or the accumulator is narrower than the
+        exact bound of a block.
     """
 
     def __init__(
@@ -68,10 +69,11 @@ class BlockMac(wiring.Component):
         accumulator: int | None = None,
     ) -> None:
         require_natural("block", block)
-        require_natural("lanes", lanes)
+        require_lanes(lanes, block, "block")
         require(decode in _PLACES, "decode", f"one of {', '.join(_PLACES)}", decode)
         self.element, self.lanes, self.inside = block_element(element), lanes, decode == "inside"
-        width = block_widths(element, block, block, (0, 0), (0, 0), block_sum=accumulator).block_sum
+        bound = block_widths(element, block, block, (0, 0), (0, 0)).block_sum
+        width = at_least("accumulator", accumulator, bound)
         shape = self.element.code_bits if self.inside else operand_shape(element)
         operands = In(data.ArrayLayout(shape, lanes))
         members = {"x": operands, "w": operands, "enable": In(1), "first": In(1), "result": Out(signed(width))}
@@ -85,10 +87,10 @@ class BlockMac(wiring.Component):
         products = []
         for lane in range(self.lanes):
             x, w = (self._operand(m, side, lane) for side in "xw")
-            products.append(product(m, self.element, x, w, str(lane)))
+            products.append(only_if(self.enable, product(m, self.element, x, w, str(lane))))
+        start = Mux(self.enable & self.first, 0, block_sum)
         m.d.comb += self.result.eq(block_sum)
-        with m.If(self.enable):
-            m.d.sync += block_sum.eq(add_products(m, Mux(self.first, 0, block_sum), products, len(block_sum)))
+        m.d.sync += block_sum.eq(add_products(m, start, products, len(block_sum)))
         return m
 
     def _operand(self, m: Module, side: str, lane: int) -> Any:
@@ -134,6 +136,7 @@ TEMPLATES = (
         build=_dialect,
         choices={"block": (16, 32, 64), "decode": _PLACES},
         macs_per_cycle=_lanes,
+        variants=({"decode": "inside"}, {"lanes": 4}),
     ),
     UnitTemplate(
         name="mxfp_mac",
@@ -142,6 +145,7 @@ TEMPLATES = (
         build=_mxfp,
         choices={"element": _names("float"), "decode": _PLACES},
         macs_per_cycle=_lanes,
+        variants=({"decode": "inside"}, *({"element": name} for name in _names("float")[1:])),
     ),
     UnitTemplate(
         name="mxint_mac",
@@ -150,5 +154,6 @@ TEMPLATES = (
         build=_mxint,
         choices={"element": _names("integer", "mxint")},
         macs_per_cycle=_lanes,
+        variants=({"element": "mxint4"},),
     ),
 )

@@ -5,6 +5,7 @@ block. The exponents of inputs may be any of the 32 stored ones, those of weight
 """
 
 from mxhw.arithmetic import BlockWidths, dialect_widths
+from mxhw.rtl_templates.checks import require_lanes
 from mxhw.rtl_templates.mac.block import BlockPE
 from mxhw.rtl_templates.template import UnitTemplate
 
@@ -30,6 +31,7 @@ class DialectPE(BlockPE):
 
 def _build(lanes: int = 4, k: int = 4096, block: int = 32, low: int = 8, high: int = 12) -> DialectPE:
     """``low`` and ``high``: the smallest and largest stored exponent of the weights."""
+    require_lanes(lanes, block, "block")
     return DialectPE(widths=dialect_widths(k, block, (low, high)), lanes=lanes)
 
 

@@ -194,4 +194,5 @@ TEMPLATE = UnitTemplate(
     build=_build,
     choices={"rounding": _ROUNDINGS},
     macs_per_cycle=lambda **_: 1.0,
+    variants=({"rounding": "truncate"},),
 )

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.arithmetic import at_least, integer_sum_bits
 from mxhw.rtl_templates.checks import require, require_natural
-from mxhw.rtl_templates.mac.product import add_products
+from mxhw.rtl_templates.mac.product import add_products, only_if
 from mxhw.rtl_templates.template import UnitTemplate
 
 __all__ = ["TEMPLATE", "IntegerMac"]
@@ -81,10 +81,10 @@ class IntegerMac(wiring.Component):
             x, w = (self.x, self.w) if self._lanes == 1 else (self.x[lane], self.w[lane])
             value = Signal(self._product, name=f"product_{lane}")
             m.d.comb += value.eq(x * w)
-            products.append((value, Const(0, 1)))
+            products.append(only_if(self.enable, (value, Const(0, 1))))
         m.d.comb += self.result.eq(total)
-        with m.If(self.enable):
-            m.d.sync += total.eq(add_products(m, Mux(self.first, 0, total), products, len(total)))
+        start = Mux(self.enable & self.first, 0, total)
+        m.d.sync += total.eq(add_products(m, start, products, len(total)))
         return m
 
 
@@ -100,4 +100,5 @@ TEMPLATE = UnitTemplate(
     description="integer MAC, two's complement, exact sum of K products",
     build=_build,
     macs_per_cycle=lambda lanes=1, **_: float(lanes),
+    variants=({"width": 4},),
 )

@@ -15,7 +15,7 @@ from mxhw.rtl_templates.checks import require
 from mxhw.rtl_templates.decoder.dialect import DialectDecoder, SignMagnitude
 from mxhw.rtl_templates.decoder.minifloat import MinifloatDecoder, minifloat_operand
 
-__all__ = ["IntegerDecoder", "add_products", "edge_decoder", "operand_shape", "product"]
+__all__ = ["IntegerDecoder", "add_products", "edge_decoder", "only_if", "operand_shape", "product"]
 
 
 class IntegerDecoder(wiring.Component):
@@ -75,6 +75,15 @@ def product(m: Module, element: BlockElement, x: Any, w: Any, name: str) -> tupl
     value = Signal(signed(len(magnitude) + 1), name=f"product_{name}")
     m.d.comb += [negative.eq(x.sign ^ w.sign), value.eq(magnitude ^ negative.replicate(len(value)))]
     return value, negative
+
+
+def only_if(enable: Value, addend: tuple[Value, Value]) -> tuple[Value, Value]:
+    """Return a product of :func:`product`, or zero while ``enable`` is low.
+
+    Adding zero holds a sum with an AND a bit of the product, which is less than a multiplexer a bit of the sum.
+    """
+    value, carry = addend
+    return value & enable.replicate(len(value)).as_signed(), carry & enable
 
 
 def add_products(m: Module, start: ValueLike, products: list[tuple[Value, Value]], width: int) -> Value:
