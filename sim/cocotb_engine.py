@@ -32,11 +32,21 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class Simulator:
-    """A compiled simulation: the command that starts it, its top module, and the seconds that compiling took."""
+    """A compiled simulation.
+
+    Attributes
+    ----------
+    command : what starts it.
+    top : its top module.
+    seconds : that compiling took.
+    writes_at_once : a port that the bench writes after a clock edge may change at once, because the registers have
+        taken their values by then: so it is in Verilator, and not in an event-driven simulator.
+    """
 
     command: tuple[str, ...]
     top: str
     seconds: float
+    writes_at_once: bool
 
 
 def compile_verilator(
@@ -52,7 +62,7 @@ def compile_verilator(
         raise InputError(f"waves must be a .vcd file, not {waves}")
     made = build_simulator(sources, top, ports=ports, waves=waves is not None, cache=cache)
     trace = () if waves is None else ("--trace", "--trace-file", str(waves.resolve()))
-    return Simulator((str(made.executable), *trace), top, made.seconds)
+    return Simulator((str(made.executable), *trace), top, made.seconds, writes_at_once=True)
 
 
 def compile_icarus(sources: Sequence[Path], top: str, folder: Path, *, waves: Path | None = None) -> Simulator:
@@ -76,7 +86,8 @@ def compile_icarus(sources: Sequence[Path], top: str, folder: Path, *, waves: Pa
         raise BuildError(f"iverilog failed with exit code {done.returncode}:\n{done.stderr.strip()}")
     form = "-fst" if waves is not None and waves.suffix == ".fst" else "-vcd" if waves is not None else "-none"
     library = config.lib_entry("vpi", "icarus")
-    return Simulator((str(compiler.with_name("vvp")), "-m", str(library), str(program), form), top, 0.0)
+    start = (str(compiler.with_name("vvp")), "-m", str(library), str(program), form)
+    return Simulator(start, top, 0.0, writes_at_once=False)
 
 
 def run_bench(
@@ -96,6 +107,8 @@ def run_bench(
         shutil.copy(Path(__file__).with_name("bench.py"), scratch / "mxhw_bench.py")
         asked = [{"stall": stall, "seed": seed} for stall, seed in runs]
         environment = bench_environment(simulator.top, scratch, "mxhw_bench")
+        if simulator.writes_at_once:
+            environment["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
         environment |= {"MXHW_BENCH_RUNS": json.dumps(asked), "MXHW_BENCH_OUTPUT": str(scratch)}
         done = subprocess.run(
             list(simulator.command),
@@ -132,7 +145,6 @@ def bench_environment(top: str, scratch: Path, module: str) -> dict[str, str]:
         "COCOTB_TOPLEVEL": top,
         "COCOTB_TEST_MODULES": module,
         "COCOTB_RESULTS_FILE": str(scratch / "results.xml"),
-        "COCOTB_TRUST_INERTIAL_WRITES": "1",
         "COCOTB_LOG_LEVEL": "WARNING",
         "TOPLEVEL_LANG": "verilog",
         "LIBPYTHON_LOC": library,

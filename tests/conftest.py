@@ -24,6 +24,15 @@ def repository() -> Path:
     return ROOT
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the hardware tests of a file on one worker, so that it compiles its components once."""
+    folders = [ROOT / "tests" / name for name in ("rtl_templates", "sim")]
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in folders) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     torch.manual_seed(0)

@@ -54,7 +54,7 @@ def block_unit(element: str) -> StreamedBlockGemm:
         return StreamedBlockGemm(
             element=element, rows=3, columns=2, lanes=8, k=256, block=64, w_exponents=(6, 18), gemv=True
         )
-    return StreamedBlockGemm(element=element, rows=2, columns=2, lanes=8, k=256, x_exponents=WINDOW, w_exponents=WINDOW)
+    return StreamedBlockGemm(element=element, rows=2, columns=2, lanes=4, k=256, x_exponents=WINDOW, w_exponents=WINDOW)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the tests of MACs share: several units behind one simulator, and block operands as their ports take them."""
+"""What the tests of MACs share: block operands as their ports take them, and pauses of a clock enable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,26 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
 
 from mxhw.arithmetic import BlockElement, Decoded, block_element, decode_element
-
-
-class Bank(wiring.Component):
-    """Units side by side; the ports of unit ``a`` are called ``a__x`` and so on. One build serves them all."""
-
-    def __init__(self, units: Mapping[str, wiring.Component]) -> None:
-        self.units = dict(units)
-        super().__init__({name: Out(unit.signature) for name, unit in units.items()})
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        for name, unit in self.units.items():
-            m.submodules[name] = unit
-            wiring.connect(m, wiring.flipped(getattr(self, name)), unit)
-        return m
 
 
 @dataclass
@@ -60,11 +42,6 @@ def drawn_blocks(name: str, count: int, block: int, rng: np.random.Generator) ->
     other = int((largest == kind.largest).nonzero()[1])
     codes[0], codes[1], dialect[:2] = top, other, 0
     return Blocks(kind, codes, dialect)
-
-
-def packed(values: np.ndarray, bits: int) -> list[int]:
-    """Lanes [cycles, lanes] as one integer a cycle, lane 0 lowest."""
-    return [sum(int(v) << bits * lane for lane, v in enumerate(row)) for row in values]
 
 
 def stalled(rows: Mapping[str, Sequence[int]], rng: np.random.Generator, gate: str) -> tuple[dict[str, list[int]], Any]:

@@ -14,8 +14,8 @@ from mxhw.errors import InputError
 from mxhw.formats.bitmod_codebooks import BITMOD_CODEBOOKS
 from mxhw.rtl_templates.decoder import BitModTermDecoder, RuntimeTermDecoder, SpecialValueFile
 from mxhw.rtl_templates.decoder.bitmod_runtime import special_terms_bits
-from mxhw.sim.library import build_library
 from mxhw.synthesis.equivalence import prove_equal
+from tests.rtl_templates.bank import Bench
 
 SPECIAL_BITS = 9
 CODEBOOKS = {"fp3": (3, "four"), "fp4": (4, "four"), "fp3-oneterm": (3, "oneterm")}
@@ -185,33 +185,34 @@ def runtime_stimulus() -> tuple[dict[str, Any], list[tuple[int, int, int, int]]]
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Any:
-    return build_library(RuntimeTermDecoder(lanes=2))
+def bench() -> Bench:
+    return Bench({"decoder": RuntimeTermDecoder(lanes=2), "file": SpecialValueFile(weight_type="fp4")})
 
 
-def decoded(library: Any, ports: dict[str, Any]) -> list[tuple[int, int, int, int]]:
-    trace = {name: values.astype(np.int64).tolist() for name, values in library.trace(ports).items()}
+def decoded(bench: Bench, ports: dict[str, Any]) -> list[tuple[int, int, int, int]]:
+    found = bench.trace({"decoder": ports})["decoder"]
+    trace = {name: values.astype(np.int64).tolist() for name, values in found.items()}
     return [
         (terms & 15, terms >> 4, significance, last)
         for terms, significance, last in zip(trace["terms"], trace["significance"], trace["last"], strict=True)
     ]
 
 
-def test_the_run_time_decoder_gives_every_term_of_every_type(runtime):
+def test_the_run_time_decoder_gives_every_term_of_every_type(bench):
     ports, expected = runtime_stimulus()
-    assert decoded(runtime, ports) == expected
+    assert decoded(bench, ports) == expected
 
 
-def test_another_type_number_or_special_value_is_noticed(runtime):
+def test_another_type_number_or_special_value_is_noticed(bench):
     ports, expected = runtime_stimulus()
     wrong_type = {**ports, "kind": [type_number("fp3") if k == type_number("fp4") else k for k in ports["kind"]]}
-    assert decoded(runtime, wrong_type) != expected
+    assert decoded(bench, wrong_type) != expected
     wrong_value = {**ports, "specials": [word ^ 1 << 3 for word in ports["specials"]]}
-    assert decoded(runtime, wrong_value) != expected
+    assert decoded(bench, wrong_value) != expected
 
 
 @pytest.mark.parametrize(("name", "values"), [("fp4", (14, -20, 24, 5)), ("fp3", (5, -7, 8, 12))])
-def test_special_values_of_ones_own_mean_what_was_programmed(runtime, name, values):
+def test_special_values_of_ones_own_mean_what_was_programmed(bench, name, values):
     kind = weight_type_named(name)
     file = sum(entry_word(kind, value) << SPECIAL_BITS * s for s, value in enumerate(values))
     selectors = [s for s in range(4) for _ in range(kind.steps)]
@@ -220,17 +221,17 @@ def test_special_values_of_ones_own_mean_what_was_programmed(runtime, name, valu
     ports = {"kind": [type_number(name)] * count, "codes": [kind.special_code] * count}
     ports |= {"selector": selectors, "specials": [file] * count, "step": steps}
     sums = [0] * 4
-    for selector, (word, _, significance, _) in zip(selectors, decoded(runtime, ports), strict=True):
+    for selector, (word, _, significance, _) in zip(selectors, decoded(bench, ports), strict=True):
         sums[selector] += (-1 if word >> 3 else 1) * (word & 1) << (word >> 1 & 3) + significance
     assert sums == list(values)
 
 
-def test_the_register_file_holds_the_formats_values_until_others_are_written():
-    kind, file = weight_type_named("fp4"), build_library(SpecialValueFile(weight_type="fp4"))
+def test_the_register_file_holds_the_formats_values_until_others_are_written(bench):
+    kind = weight_type_named("fp4")
     values = [entry_word(kind, value) for value in (14, 14, -14, 20, 24, 14, -14)]
     writes = list(zip([0, 1, 0, 1, 1, 1, 0], [0, 2, 1, 0, 1, 3, 0], values, strict=True))
     columns = (list(column) for column in zip(*writes, strict=True))
-    trace = file.trace(dict(zip(("write", "index", "value"), columns, strict=True)))
+    trace = bench.trace({"file": dict(zip(("write", "index", "value"), columns, strict=True))})["file"]
     entries = [entry_word(kind, value) for value in kind.special_values]
     held = []
     for write, index, value in writes:

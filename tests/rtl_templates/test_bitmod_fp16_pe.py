@@ -22,8 +22,8 @@ from mxhw.rtl_templates.decoder import Fp16Decoder, RuntimeTermDecoder, SpecialT
 from mxhw.rtl_templates.decoder.bitmod_runtime import special_terms_bits
 from mxhw.rtl_templates.mac import bitmod_paper
 from mxhw.rtl_templates.mac.bitmod_fp16 import TEMPLATE, BitModPE
-from mxhw.sim.library import build_library
 from tests.bitmod_groups import drawn_groups, golden_groups
+from tests.rtl_templates.bank import Bench
 
 SCALE_BITS = 8
 Job = tuple[Fp16Steps, list[int]]  # groups of equal length, and their scales
@@ -101,11 +101,12 @@ def expected(pe: BitModPE, jobs: list[Job]) -> list[tuple[int, ...]]:
     return results
 
 
-def found(library: Any, pe: BitModPE, jobs: list[Job], stall: float = 0.0, seed: int = 0) -> list[tuple[int, ...]]:
+def found(bench: Bench, name: str, jobs: list[Job], stall: float = 0.0, seed: int = 0) -> list[tuple[int, ...]]:
+    pe = bench.units[name]
     ports, due = stalled(pe, *timetable(pe, jobs), stall, seed)
-    trace = library.trace(ports)
+    trace = bench.trace({name: ports})[name]
     outputs = ["mantissa"] if pe.accumulator == "exact" else ["mantissa", "exponent"]
-    return [tuple(int(trace[name][cycle]) for name in outputs) for cycle in due]
+    return [tuple(int(trace[output][cycle]) for output in outputs) for cycle in due]
 
 
 def jobs_of(names: tuple[str, ...], groups: int, seed: int) -> list[Job]:
@@ -120,49 +121,50 @@ def jobs_of(names: tuple[str, ...], groups: int, seed: int) -> list[Job]:
     return jobs
 
 
-def pe_and_library(**given: Any) -> tuple[BitModPE, Any]:
-    pe = TEMPLATE.make(**given)
-    assert isinstance(pe, BitModPE)
-    return pe, build_library(TEMPLATE.make(**given))
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    """The PE with either accumulator, one of a single type without pipeline register, and what decodes operands."""
+    return Bench(
+        {accumulator: TEMPLATE.make(accumulator=accumulator) for accumulator in ("paper", "exact")}
+        | {"fp3": TEMPLATE.make(weight_type="fp3", pipelined=False, lanes=2)}
+        | {"from_codes": FromCodes(), "decoder": Fp16Decoder()}
+    )
 
 
-@pytest.fixture(scope="module", params=["paper", "exact"])
-def unit(request: pytest.FixtureRequest) -> tuple[BitModPE, Any]:
-    return pe_and_library(accumulator=request.param)
+BOTH = pytest.mark.parametrize("accumulator", ["paper", "exact"])
 
 
 @pytest.mark.parametrize(("stall", "seed"), [(0.0, 0), (0.4, 1)])
-def test_drawn_groups_of_every_type_are_bit_exact_under_stalls(unit, stall, seed):
-    pe, library = unit
+@BOTH
+def test_drawn_groups_of_every_type_are_bit_exact_under_stalls(bench, accumulator, stall, seed):
     jobs = jobs_of(RUNTIME_TYPES, 30, 100 * seed)
-    assert found(library, pe, jobs, stall, seed) == expected(pe, jobs)
+    assert found(bench, accumulator, jobs, stall, seed) == expected(bench.units[accumulator], jobs)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-def test_many_more_groups_are_bit_exact(unit, seed):
-    pe, library = unit
+@BOTH
+def test_many_more_groups_are_bit_exact(bench, accumulator, seed):
     jobs = jobs_of(RUNTIME_TYPES, 250, 1000 + 100 * seed)
-    assert found(library, pe, jobs, 0.2 * seed, seed) == expected(pe, jobs)
+    assert found(bench, accumulator, jobs, 0.2 * seed, seed) == expected(bench.units[accumulator], jobs)
 
 
 @pytest.mark.parametrize("width", [3, 4])
-def test_golden_groups_are_bit_exact(unit, shared, width):
-    pe, library = unit
+@BOTH
+def test_golden_groups_are_bit_exact(bench, accumulator, shared, width):
     groups, golden = golden_groups(shared, width)
     jobs = [(groups.steps(), groups.scale.tolist())]
-    results = found(library, pe, jobs, 0.2, width)
-    assert results == expected(pe, jobs)
-    if pe.accumulator == "exact":
+    results = found(bench, accumulator, jobs, 0.2, width)
+    assert results == expected(bench.units[accumulator], jobs)
+    if accumulator == "exact":
         assert [value / 2**24 for (value,) in results] == golden["dot_scaled"].tolist()
 
 
-def test_a_pe_of_one_type_without_pipeline_register_is_bit_exact():
-    pe, library = pe_and_library(weight_type="fp3", pipelined=False, lanes=2)
+def test_a_pe_of_one_type_without_pipeline_register_is_bit_exact(bench):
     drawn = drawn_groups(weight_type_named("fp3"), 100, 8, 3, lanes=2)
     jobs = [(drawn.steps(lanes=2), drawn.scale.tolist())]
-    assert "significance" not in pe.signature.members
-    assert found(library, pe, jobs, 0.2, 1) == expected(pe, jobs)
+    assert "significance" not in bench.units["fp3"].signature.members
+    assert found(bench, "fp3", jobs, 0.2, 1) == expected(bench.units["fp3"], jobs)
 
 
 class FromCodes(wiring.Component):
@@ -203,8 +205,8 @@ class FromCodes(wiring.Component):
         return m
 
 
-def test_golden_codes_and_activations_give_the_golden_scaled_dots_through_all_decoders(shared):
-    library, pe = build_library(FromCodes()), TEMPLATE.make(accumulator="exact")
+def test_golden_codes_and_activations_give_the_golden_scaled_dots_through_all_decoders(bench, shared):
+    pe = bench.units["exact"]
     for width in (3, 4):
         groups, golden = golden_groups(shared, width)
         kind = groups.kind
@@ -221,7 +223,8 @@ def test_golden_codes_and_activations_give_the_golden_scaled_dots_through_all_de
             inputs[name] += [0] * (cycles - count)
         inputs["step"] = [cycle % 2 for cycle in range(cycles)]
         inputs["selector"] = [*groups.selector.repeat_interleave(64).tolist(), *([0] * (cycles - count))]
-        mantissa = library.trace({**inputs, "kind": type_number(kind.name), "specials": specials})["mantissa"]
+        inputs |= {"kind": type_number(kind.name), "specials": specials}
+        mantissa = bench.trace({"from_codes": inputs})["from_codes"]["mantissa"]
         assert [int(mantissa[cycle]) / 2**24 for cycle in due] == golden["dot_scaled"].tolist()
 
 
@@ -258,10 +261,10 @@ def bound_jobs() -> list[Job]:
     return jobs + [(extreme_steps(name, sign), [255]) for name in ("int8", "fp4", "fp3-oneterm") for sign in (1, -1)]
 
 
-def test_the_largest_sums_do_not_overflow(unit):
-    pe, library = unit
+@BOTH
+def test_the_largest_sums_do_not_overflow(bench, accumulator):
     jobs = bound_jobs()
-    assert found(library, pe, jobs) == expected(pe, jobs)
+    assert found(bench, accumulator, jobs) == expected(bench.units[accumulator], jobs)
 
 
 def simulated(pe: BitModPE, jobs: list[Job]) -> list[tuple[int, ...]]:
@@ -319,7 +322,7 @@ def test_sums_of_lanes_that_are_not_aligned_with_the_group_sum_are_noticed(monke
 def test_impossible_arguments_are_refused():
     with pytest.raises(InputError, match='accumulator must be "paper" or "exact", not \'float\''):
         BitModPE(weight_types=[weight_type_named("fp4")], accumulator="float")
-    with pytest.raises(InputError, match="group must be an integer of at least 4, not 2"):
+    with pytest.raises(InputError, match="lanes must be a divisor of the group of 2, not 4"):
         TEMPLATE.make(group=2)
     with pytest.raises(InputError, match="at least one weight type"):
         BitModPE(weight_types=[])
@@ -336,8 +339,8 @@ def test_throughput_is_that_of_the_terms_and_twice_with_one_term():
     assert cycles["fp3"] == 2 * cycles["fp3-oneterm"] == 9 * 64
 
 
-def test_every_fp16_pattern_is_decoded_as_defined():
+def test_every_fp16_pattern_is_decoded_as_defined(bench):
     patterns = np.arange(1 << 16)
-    operands = build_library(Fp16Decoder()).trace({"code": patterns})["operand"].astype(np.int64)
+    operands = bench.trace({"decoder": {"code": patterns}})["decoder"]["operand"].astype(np.int64)
     sign, exponent, significand = fp16_operands(torch.tensor(patterns.astype(np.uint16).view(np.float16)))
     assert (operands == (significand | exponent << 11 | sign << 16).numpy()).all()

@@ -10,7 +10,7 @@ from mxhw.arithmetic import RUNTIME_TYPES, WeightType, bitmod_widths, runtime_wi
 from mxhw.errors import InputError
 from mxhw.rtl_templates.mac import BitSerialPE
 from mxhw.rtl_templates.mac.bit_serial import TEMPLATE
-from mxhw.sim.library import build_library
+from tests.rtl_templates.bank import Bench
 
 GROUP = 32
 Group = tuple[WeightType, int, list[int], list[int], int]  # type, selector, codes, activations, scale
@@ -80,51 +80,56 @@ def timetable(groups: list[Group], stall: float, seed: int) -> tuple[dict[str, l
 
 
 @pytest.fixture(scope="module")
-def library() -> Any:
-    return build_library(TEMPLATE.make(weight_type="runtime", k=3 * GROUP, group=GROUP))
+def bench() -> Bench:
+    one = TEMPLATE.make(weight_type="runtime", k=4, group=4, lanes=1, scaled=False)
+    return Bench({"pe": TEMPLATE.make(weight_type="runtime", k=3 * GROUP, group=GROUP), "one": one})
+
+
+def traced(bench: Bench, ports: dict[str, list[int]]) -> Any:
+    """The PE's result in every cycle."""
+    return bench.trace({"pe": ports})["pe"]["result"]
 
 
 @pytest.mark.parametrize(("stall", "seed"), [(0.0, 0), (0.4, 1)])
-def test_groups_of_every_type_in_turn_are_exact(library, stall, seed):
+def test_groups_of_every_type_in_turn_are_exact(bench, stall, seed):
     ports, due, expected = timetable(drawn(RUNTIME_TYPES, 120, seed), stall, seed)
-    results = library.trace(ports)["result"]
+    results = traced(bench, ports)
     assert [int(results[cycle]) for cycle in due] == expected
 
 
-def test_one_lane_is_exact_for_every_activation_term_and_significance():
-    one = build_library(TEMPLATE.make(weight_type="runtime", k=4, group=4, lanes=1, scaled=False))
+def test_one_lane_is_exact_for_every_activation_term_and_significance(bench):
     cases = list(product(range(-127, 128), range(16), range(7)))
     ports: dict[str, Any] = dict.fromkeys(("advance", "enable", "first"), 1)
     for name, values in zip(("x", "terms", "significance"), zip(*cases, strict=True), strict=True):
         ports[name] = [value & 255 for value in values] + [0]
-    sums = one.trace(ports)["result"][1:]
+    sums = bench.trace({"one": ports})["one"]["result"][1:]
     terms = [(-1 if word >> 3 else 1) * (word & 1) << (word >> 1 & 3) for word in range(16)]
     assert sums.tolist() == [x * terms[word] << significance for x, word, significance in cases]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_largest_sums_fit_and_need_every_bit(library, sign):
+def test_the_largest_sums_fit_and_need_every_bit(bench, sign):
     kind = weight_type_named("int8")
     groups = [(kind, 0, [kind.largest] * GROUP, [127 * sign] * GROUP, 255)] * 3
     ports, due, expected = timetable(groups, 0.0, 0)
-    results = library.trace(ports)["result"]
+    results = traced(bench, ports)
     assert [int(results[cycle]) for cycle in due] == expected
     bits = runtime_widths(RUNTIME_TYPES, 3 * GROUP, GROUP).accumulator
     assert not -(1 << bits - 2) <= expected[-1] < 1 << bits - 2
 
 
-def test_a_wrong_significance_is_noticed(library):
+def test_a_wrong_significance_is_noticed(bench):
     ports, due, expected = timetable(drawn(("fp4",), 6, 3), 0.0, 3)
     ports["significance"] = [1 - s for s in ports["significance"]]
-    results = library.trace(ports)["result"]
+    results = traced(bench, ports)
     assert [int(results[cycle]) for cycle in due] != expected
 
 
-def test_one_term_fp3_takes_half_the_cycles_of_fp3(library):
+def test_one_term_fp3_takes_half_the_cycles_of_fp3(bench):
     cycles = {}
     for name in ("fp3", "fp3-oneterm"):
         ports, due, expected = timetable(drawn((name,), 9, 5), 0.0, 0)
-        results = library.trace(ports)["result"]
+        results = traced(bench, ports)
         assert [int(results[cycle]) for cycle in due] == expected
         cycles[name] = due[-1] - due[0]
     # Groups of 32 on four lanes: 8 cycles, just those of the serial scale.

@@ -1,9 +1,7 @@
 """The streaming term decoder against the definition of its steps, under stalls of both ports."""
 
 import random
-from functools import cache
 from itertools import zip_longest
-from typing import Any
 
 import pytest
 import torch
@@ -13,24 +11,30 @@ from mxhw.arithmetic.bitmod_pe import Fp16Steps, exact_sum, fp16_operands
 from mxhw.arithmetic.term_steps import Step, chunk_cycles, chunk_steps
 from mxhw.errors import InputError
 from mxhw.rtl_templates.decoder.term_stream import TEMPLATE
-from mxhw.sim.library import build_library
 from tests.bitmod_groups import drawn_groups, golden_groups
+from tests.rtl_templates.bank import Bench
 
-UNITS = [
-    ("fp4", 1, True),
-    ("fp3", 8, True),
-    ("int5", 2, True),
-    pytest.param("int8", 1, True, marks=pytest.mark.slow),
-    pytest.param("fp3-oneterm", 2, True, marks=pytest.mark.slow),
-    pytest.param("fp4", 2, False, marks=pytest.mark.slow),
-    pytest.param("int6", 1, False, marks=pytest.mark.slow),
-]
+UNITS = [("fp4", 1, True), ("fp3", 8, True), ("int5", 2, True)]
+MORE_UNITS = [("int8", 1, True), ("fp3-oneterm", 2, True), ("fp4", 2, False), ("int6", 1, False)]
 Chunk = tuple[list[list[int]], list[int], bool, bool]  # codes [columns][lanes], selectors, first, last
 
 
-@cache
-def unit(name: str, columns: int, skip: bool) -> Any:
-    return build_library(TEMPLATE.make(weight_type=name, columns=columns, skip=skip))
+def key(name: str, columns: int, skip: bool) -> str:
+    return f"{name.replace('-', '_')}_{columns}_{skip}"
+
+
+def bank(units: list[tuple[str, int, bool]]) -> Bench:
+    return Bench({key(*unit): TEMPLATE.make(weight_type=unit[0], columns=unit[1], skip=unit[2]) for unit in units})
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    return bank(UNITS)
+
+
+@pytest.fixture(scope="module")
+def more() -> Bench:
+    return bank(MORE_UNITS)
 
 
 def joined(fields: list[tuple[int, int]]) -> int:
@@ -77,30 +81,48 @@ def drawn(kind: WeightType, columns: int, count: int, seed: int) -> list[Chunk]:
     return chunks
 
 
-@pytest.mark.parametrize(("stall", "seed"), [(0.0, 1), (0.3, 2), (0.6, 3)])
-@pytest.mark.parametrize(("name", "columns", "skip"), UNITS)
-def test_steps_are_those_of_the_definition(name, columns, skip, stall, seed):
+STALLS = pytest.mark.parametrize(("stall", "seed"), [(0.0, 1), (0.3, 2), (0.6, 3)])
+
+
+@STALLS
+@pytest.mark.parametrize("unit", UNITS)
+def test_steps_are_those_of_the_definition(bench, unit, stall, seed):
+    check_steps(bench, unit, stall, seed)
+
+
+@pytest.mark.slow
+@STALLS
+@pytest.mark.parametrize("unit", MORE_UNITS)
+def test_steps_of_other_types_and_without_skipping_too(more, unit, stall, seed):
+    check_steps(more, unit, stall, seed)
+
+
+def check_steps(bench: Bench, unit: tuple[str, int, bool], stall: float, seed: int) -> None:
+    name, columns, skip = unit
     kind = weight_type_named(name)
     chunks = drawn(kind, columns, 300, seed)
     expected = [beat for chunk in chunks for beat in step_beats(kind, chunk, skip)]
     beats = [chunk_beat(kind, chunk) for chunk in chunks]
-    run = unit(name, columns, skip).run({"chunk": beats}, {"step": len(expected)}, stall=stall, seed=seed)
+    run = bench.run(key(*unit), {"chunk": beats}, {"step": len(expected)}, stall=stall, seed=seed)
     assert run.ints("step") == expected
     if not stall:
         assert run.cycles == len(expected) + 1
 
 
-def test_a_wrong_selector_is_noticed():
+def test_a_wrong_selector_is_noticed(bench):
     kind = weight_type_named("fp4")
     special = [[kind.special_code] * 4]
     right, wrong = (special, [2], True, True), (special, [3], True, True)
     (beat,) = step_beats(kind, right, True)
-    run = unit("fp4", 1, True).run({"chunk": [chunk_beat(kind, wrong)]}, {"step": 1})
-    assert run.ints("step") != [beat]
+    found = [
+        bench.run(key("fp4", 1, True), {"chunk": [chunk_beat(kind, chunk)]}, {"step": 1}).ints("step")
+        for chunk in (right, wrong)
+    ]
+    assert found[0] == [beat] != found[1]
 
 
 @pytest.mark.parametrize("width", [3, 4])
-def test_golden_groups_take_the_cycles_that_are_counted(shared, width):
+def test_golden_groups_take_the_cycles_that_are_counted(bench, shared, width):
     groups, _ = golden_groups(shared, width)
     columns = 8 if width == 3 else 1
     codes = groups.codes.unflatten(-1, (-1, 4)).unflatten(0, (-1, columns)).transpose(1, 2).flatten(0, 1)
@@ -109,7 +131,7 @@ def test_golden_groups_take_the_cycles_that_are_counted(shared, width):
     beats = [
         chunk_beat(groups.kind, (c, s, False, False)) for c, s in zip(codes.tolist(), selectors.tolist(), strict=True)
     ]
-    run = unit(groups.kind.name, columns, True).run({"chunk": beats}, {"step": cycles})
+    run = bench.run(key(groups.kind.name, columns, True), {"chunk": beats}, {"step": cycles})
     assert run.cycles == cycles + 1 and cycles < 2 * len(beats)
 
 

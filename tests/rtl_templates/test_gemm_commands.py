@@ -108,15 +108,15 @@ def test_operands_that_do_not_fit_are_refused_with_their_numbers():
         block_operands(unit, fmt, x, w)
     with pytest.raises(InputError, match="the format must be one with elements mxfp8-e4m3, not 'mxfp4'"):
         block_operands(unit, parse_format("mxfp4"), x, w)
-    with pytest.raises(InputError, match="a block must be a multiple of the unit's 8 lanes, not 12"):
-        narrow = parse_format("mxfp8-e4m3-b12")
-        block_operands(unit, narrow, narrow.encode(draw((2, 24), 0)), narrow.encode(draw((2, 24), 0)))
-    ones = Operand(np.ones((1, 64), np.int64), 4, np.zeros((1, 2), np.int64))
+    with pytest.raises(InputError, match="a block must be a multiple of the unit's 4 lanes, not 10"):
+        narrow = parse_format("mxfp8-e4m3-b10")
+        block_operands(unit, narrow, narrow.encode(draw((2, 20), 0)), narrow.encode(draw((2, 20), 0)))
+    ones = Operand(np.ones((1, 64), np.int64), 8, np.zeros((1, 2), np.int64))
     with pytest.raises(InputError, match="mapping must be 'gemm' for a unit made without gemv, not 'gemv'"):
         make_job(unit, ones, ones, "gemv")
     with pytest.raises(InputError, match="x and w must be of equally many groups of one length"):
-        make_job(unit, ones, Operand(ones.codes, 2, ones.scales))
-    long = Operand(np.ones((1, 512), np.int64), 4, np.zeros((1, 16), np.int64))
+        make_job(unit, ones, Operand(ones.codes, 4, ones.scales))
+    long = Operand(np.ones((1, 512), np.int64), 8, np.zeros((1, 16), np.int64))
     with pytest.raises(InputError, match="groups must be 1 to 8, not 16"):
         make_job(unit, long, long)
 

@@ -150,7 +150,7 @@ def test_block_sums_of_the_largest_magnitudes_do_not_overflow(element, code, sig
 
 
 def test_a_unit_of_few_types_and_a_wider_accumulator_computes_the_same():
-    unit = StreamedBitModGemm(rows=2, columns=3, k=512, types=("fp4", "fp3-oneterm"), accumulator=48)
+    unit = StreamedBitModGemm(rows=1, columns=2, k=512, types=("fp4", "fp3-oneterm"), accumulator=48)
     assert (unit.accumulator_width, unit.bits.w) == (48, 4)
     for name in ("bitmod4", "bitmod3-oneterm"):
         check(bitmod_product(name, 5, 200, 7, unit=unit), stalls=(0.5,))

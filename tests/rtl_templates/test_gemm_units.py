@@ -4,24 +4,38 @@ import pytest
 
 from mxhw.errors import InputError
 from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape
-from tests.rtl_templates.bench import bitmod_case, dialect_case, run
+from tests.rtl_templates.gemm_units import bitmod_case, dialect_case, run
+from tests.rtl_templates.stream.test_buffers import ReceiversSeeRubbish, WaitsForReady
 
 SMALL = GemmShape(rows=2, columns=2, n=3, k=200)
 BITMOD = [
     ("fp4", 128),
     ("fp3", 128),
-    ("fp4", 32),
-    ("fp3", 16),
     ("int8", None),
     ("int6", 128),
+    ("fp4", 32),
+    ("fp3", 16),
     ("int4", 64),
     ("int5", None),
     ("int3", None),
 ]
 
 
-@pytest.mark.parametrize(("weight_type", "group"), BITMOD)
-@pytest.mark.parametrize(("stall", "seed"), [(0.0, 0), (0.5, 1)])
+def slowly(*values):
+    """A case for the long run."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+# Quick: the first four without stalls, the others with some.
+@pytest.mark.parametrize(
+    ("weight_type", "group", "stall", "seed"),
+    [
+        *((*kind, 0.0, 0) for kind in BITMOD[:4]),
+        *((*kind, 0.5, 1) for kind in BITMOD[4:]),
+        *(slowly(*kind, 0.5, 1) for kind in BITMOD[:4]),
+        *(slowly(*kind, 0.0, 0) for kind in BITMOD[4:]),
+    ],
+)
 def test_bitmod_outputs_equal_the_reference(weight_type, group, stall, seed):
     case = bitmod_case(SMALL, weight_type, group, tokens=3, seed=seed)
     result = run(case.unit, case.x, len(case.y), stall, seed)
@@ -31,8 +45,16 @@ def test_bitmod_outputs_equal_the_reference(weight_type, group, stall, seed):
         assert result.cycles == case.unit.cycles(case.tokens)
 
 
-@pytest.mark.parametrize(("stall", "seed"), [(0.0, 0), (0.3, 1), (0.7, 2), (0.9, 3)])
-@pytest.mark.parametrize("exponents", [(8, 12), (0, 31)])
+@pytest.mark.parametrize(
+    ("exponents", "stall", "seed"),
+    [
+        ((8, 12), 0.7, 2),
+        ((0, 31), 0.0, 0),
+        ((0, 31), 0.3, 1),
+        *(slowly((8, 12), stall, seed) for stall, seed in ((0.0, 0), (0.3, 1), (0.9, 3))),
+        *(slowly((0, 31), stall, seed) for stall, seed in ((0.7, 2), (0.9, 3))),
+    ],
+)
 def test_dialect_outputs_equal_the_reference(stall, seed, exponents):
     case = dialect_case(SMALL, 32, exponents, tokens=5, seed=seed)
     result = run(case.unit, case.x, len(case.y), stall, seed)
@@ -51,12 +73,13 @@ def test_sums_of_the_largest_magnitudes_do_not_overflow(weight_type):
 
 SHAPES = [
     (GemmShape(rows=1, columns=1, n=1, k=128), 2),
-    (GemmShape(rows=3, columns=2, n=5, k=64, lanes=16), 7),
-    (GemmShape(rows=7, columns=1, n=2, k=32, lanes=32), 15),
+    (GemmShape(rows=7, columns=1, n=2, k=32, lanes=32), 8),
     (GemmShape(rows=2, columns=2, n=2, k=64, lanes=8), 11),
     (GemmShape(rows=1, columns=2, n=2, k=64, lanes=32), 9),
-    (GemmShape(rows=1, columns=3, n=2, k=32, lanes=32), 6),
-    (GemmShape(rows=4, columns=2, n=3, k=96, lanes=16), 1),
+    slowly(GemmShape(rows=3, columns=2, n=5, k=64, lanes=16), 7),
+    slowly(GemmShape(rows=7, columns=1, n=2, k=32, lanes=32), 15),
+    slowly(GemmShape(rows=1, columns=3, n=2, k=32, lanes=32), 6),
+    slowly(GemmShape(rows=4, columns=2, n=3, k=96, lanes=16), 1),
 ]
 
 
@@ -67,7 +90,7 @@ def test_cycles_are_exact_where_computing_loading_or_draining_is_the_limit(shape
     assert (result.beats, result.cycles) == (case.y, case.unit.cycles(tokens))
 
 
-@pytest.mark.parametrize("tokens", [1, 4, 9])
+@pytest.mark.parametrize("tokens", [4, slowly(1), slowly(9)])
 def test_cycles_are_exact_where_the_scale_takes_a_whole_group(tokens):
     case = bitmod_case(GemmShape(rows=2, columns=2, n=3, k=256, lanes=32), "fp3", 128, tokens, seed=0)
     assert case.unit.tiling.group_chunks * case.unit.terms == 8
@@ -75,7 +98,7 @@ def test_cycles_are_exact_where_the_scale_takes_a_whole_group(tokens):
     assert (result.beats, result.cycles) == (case.y, case.unit.cycles(tokens))
 
 
-@pytest.mark.parametrize("cycles", [1, 60, 161, 171, 333])
+@pytest.mark.parametrize("cycles", [60, 171, *map(slowly, (1, 161, 333))])
 def test_a_reset_at_any_time_leaves_nothing_behind(cycles):
     for case in (bitmod_case(SMALL, "fp4", 128, tokens=2, seed=1), dialect_case(SMALL, 32, (8, 12), tokens=3, seed=1)):
         result = run(case.unit, case.x, len(case.y), reset_after=cycles)
@@ -100,6 +123,16 @@ def test_one_flipped_scale_bit_is_caught():
     case.metadata[1] ^= 1
     unit = case.rebuild(weights=case.weights, metadata=case.metadata)
     assert run(unit, case.x, len(case.y)).beats != case.y
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [(ReceiversSeeRubbish(shape=16), "payload changed while valid and not ready"), (WaitsForReady(), "valid fell")],
+)
+def test_the_bench_catches_a_stream_that_breaks_its_promises(unit, message):
+    unit.x_width = 16
+    with pytest.raises(AssertionError, match=message):
+        run(unit, list(range(60)), 60, stall=0.5, seed=3)
 
 
 def test_impossible_units_are_refused_with_their_numbers():

@@ -8,8 +8,9 @@ from amaranth.hdl import Signal
 from mxhw.arithmetic import accumulate, block_element, block_elements, block_sums, block_widths, integer_sum_bits
 from mxhw.errors import InputError
 from mxhw.rtl_templates.mac import BlockMac, BlockPE, IntegerMac
-from mxhw.sim.library import build_library
-from tests.rtl_templates.macs import Bank, drawn_blocks, packed, stalled
+from mxhw.sim.beats import to_ints
+from tests.rtl_templates.bank import Bench, beats
+from tests.rtl_templates.macs import drawn_blocks, stalled
 
 COUNT = 200
 MACS = {name.replace("-", "_"): (name, 1, 32, "edge") for name in block_elements() if not name.startswith("int")}
@@ -41,31 +42,13 @@ def mac_stimulus(name, lanes, block, decode, seed):
         bits = kind.code_bits if decode == "inside" or kind.kind == "integer" else None
         bits = bits or kind.significand_bits + kind.shift_bits + 1
         values = blocks.codes if decode == "inside" else blocks.operands()
-        rows[side] = packed(values.reshape(-1, lanes), bits)
+        rows[side] = beats(values, bits, lanes)
         if decode == "inside" and kind.selector_bits:
             rows[f"{side}_dialect"] = np.repeat(blocks.dialect, chunks).tolist()
     rows["first"] = [int(i % chunks == 0) for i in range(COUNT * chunks)]
     rows["enable"] = [1] * (COUNT * chunks)
     ports, place = stalled(rows, rng, "enable")
     return ports, place[chunks - 1 :: chunks] + 1, block_sums(x.decoded(), w.decoded()).objects()
-
-
-def traced(bank, stimuli):
-    """Run every unit on its own values, padded to the longest; return the results by unit."""
-    length = max(len(next(iter(ports.values()))) for ports in stimuli.values())
-    inputs = {
-        f"{unit}__{port}": [*values, *[0] * (length - len(values))]
-        for unit, ports in stimuli.items()
-        for port, values in ports.items()
-    }
-    return build_library(bank, "bank").trace(inputs)
-
-
-def integers(column) -> list[int]:
-    """A trace's column as Python integers, wide ones from their words."""
-    if column.ndim == 1:
-        return [int(v) for v in column]
-    return [sum(int(word) << 32 * i for i, word in enumerate(row)) for row in column]
 
 
 class OneWrongSign(BlockMac):
@@ -90,13 +73,13 @@ def test_every_block_sum_of_every_format_is_that_of_the_arithmetic():
     }
     cases = {unit: mac_stimulus(*parameters, seed) for seed, (unit, parameters) in enumerate(MACS.items())}
     units["faulty"], cases["faulty"] = OneWrongSign(element="dialect4"), cases["dialect4"]
-    found = traced(Bank(units), {unit: case[0] for unit, case in cases.items()})
+    found = Bench(units).trace({unit: case[0] for unit, case in cases.items()})
     _, cycles, expected = cases.pop("faulty")
-    wrong = [int(found["faulty__result"][cycle]) != value for cycle, value in zip(cycles, expected, strict=True)]
+    wrong = [int(found["faulty"]["result"][cycle]) != value for cycle, value in zip(cycles, expected, strict=True)]
     assert wrong[:2] == [False, False] and any(wrong)
     for unit, (_, cycles, expected) in cases.items():
         bits = len(units[unit].result)
-        results = [signed(v, bits) for v in integers(found[f"{unit}__result"])]
+        results = [signed(v, bits) for v in to_ints(found[unit]["result"])]
         assert [results[cycle] for cycle in cycles] == expected.tolist(), unit
         largest = block_element(MACS[unit][0]).largest ** 2 * MACS[unit][2]
         assert abs(results[cycles[0]]) == abs(results[cycles[1]]) == largest, unit
@@ -116,7 +99,7 @@ def pe_stimulus(name, lanes, block, seed):
     steps = COUNT * chunks
     starts = rng.random(COUNT) < 0.3
     starts[:2] = True
-    rows = {side: [*packed(b.operands().reshape(-1, lanes), bits), 0] for side, b in (("x", x), ("w", w))}
+    rows = {side: [*beats(b.operands(), bits, lanes), 0] for side, b in (("x", x), ("w", w))}
     rows |= {"advance": [1] * (steps + 1), "enable": [1] * steps + [0]}
     rows["first"] = [int(i % chunks == 0) for i in range(steps + 1)]
     # A block is folded one cycle after its last products, beside the first ones of the next block.
@@ -143,10 +126,10 @@ def test_every_fold_of_every_pe_is_that_of_the_arithmetic():
         widths = block_widths(name, COUNT * 16, 16, *WINDOWS)
         units[unit] = BlockPE(element=name, widths=widths, lanes=lanes)
         cases[unit] = pe_stimulus(name, lanes, 16, seed)
-    found = traced(Bank(units), {unit: case[0] for unit, case in cases.items()})
+    found = Bench(units).trace({unit: case[0] for unit, case in cases.items()})
     for unit, (_, cycles, expected) in cases.items():
         bits = len(units[unit].result)
-        results = [signed(v, bits) for v in integers(found[f"{unit}__result"])]
+        results = [signed(v, bits) for v in to_ints(found[unit]["result"])]
         assert [results[cycle] for cycle in cycles] == expected, unit
         # The control of the bench: a fold read one cycle late is another number.
         assert [results[cycle + 1] for cycle in cycles] != expected, unit
@@ -161,8 +144,8 @@ def test_integer_macs_hold_every_sum_of_symmetric_codes():
         x, w = (rng.integers(-top, top + 1, (20, k)) for top in largest)
         x[0], x[1], w[:2] = largest[0], -largest[0], largest[1]
         rows = {
-            "x": packed((x & ((1 << width) - 1)).reshape(-1, lanes), width),
-            "w": packed((w & ((1 << w_width) - 1)).reshape(-1, lanes), w_width),
+            "x": beats(x, width, lanes),
+            "w": beats(w, w_width, lanes),
             "first": [int(i % (k // lanes) == 0) for i in range(20 * k // lanes)],
             "enable": [1] * (20 * k // lanes),
         }
@@ -170,15 +153,15 @@ def test_integer_macs_hold_every_sum_of_symmetric_codes():
             rows["x"], rows["w"] = (v.reshape(-1).tolist() for v in (x, w))
         ports, place = stalled(rows, rng, "enable")
         cases[unit] = ports, place[k // lanes - 1 :: k // lanes] + 1, (x * w).sum(1)
-    found = traced(Bank(units), {unit: case[0] for unit, case in cases.items()})
+    found = Bench(units).trace({unit: case[0] for unit, case in cases.items()})
     for unit, (_, cycles, expected) in cases.items():
-        results = integers(found[f"{unit}__result"])
+        results = to_ints(found[unit]["result"])
         assert [results[cycle] for cycle in cycles] == expected.tolist(), unit
     assert len(units["int8x8_1"].result) == 24 == integer_sum_bits(8, 8, 520)
 
 
 def test_impossible_arguments_are_refused():
-    with pytest.raises(InputError, match="block_sum must be an integer of at least 14 bits, its exact bound, not 13"):
+    with pytest.raises(InputError, match="accumulator must be an integer of at least 14 bits, its exact bound, not 13"):
         BlockMac(element="dialect4", accumulator=13)
     with pytest.raises(InputError, match="decode must be one of edge, inside, not 'outside'"):
         BlockMac(element="dialect4", decode="outside")

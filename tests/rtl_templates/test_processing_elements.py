@@ -1,6 +1,7 @@
 """Processing elements alone: every weight code against random activations, in any order of clock enables."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from amaranth.sim import Simulator
@@ -40,6 +41,17 @@ def test_every_code_times_random_activations_is_exact(name):
     codes += [(0, 0)] * (-len(codes) % 4)
     rng.shuffle(codes)
     pe = BitSerialPE(weight_type=kind, widths=bitmod_widths(name, len(codes)), scaled=False)
+    check_codes(pe, kind, codes, rng)
+
+
+def test_significances_of_another_type_are_noticed():
+    pe = BitSerialPE(weight_type=weight_type_named("fp3"), widths=bitmod_widths("fp4", 16), scaled=False)
+    with pytest.raises(AssertionError):
+        check_codes(pe, weight_type_named("fp4"), [(code, 0) for code in range(16)], random.Random(0))
+
+
+def check_codes(pe, kind, codes, rng):
+    """Every code times an activation, four at a time; the sum after each step of the last term."""
 
     async def bench(ctx):
         expected = 0
@@ -60,9 +72,18 @@ def test_every_code_times_random_activations_is_exact(name):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_the_serial_scale_is_exact_at_the_extremes(sign):
+def test_the_serial_scale_is_exact_at_the_extremes_and_needs_every_bit(sign):
+    kind, widths = weight_type_named("fp4"), bitmod_widths("fp4", 256, 128)
+    check_scale(BitSerialPE(weight_type=kind, widths=widths), sign)
+    for name in ("group_sum", "accumulator"):
+        narrow = replace(widths, **{name: getattr(widths, name) - 1})
+        with pytest.raises(AssertionError):
+            check_scale(BitSerialPE(weight_type=kind, widths=narrow), sign)
+
+
+def check_scale(pe, sign):
+    """Groups of the largest magnitudes, scaled by the largest multipliers and by others."""
     kind, rng = weight_type_named("fp4"), random.Random(sign)
-    pe = BitSerialPE(weight_type=kind, widths=bitmod_widths("fp4", 256, 128))
     multipliers = (255, 254, 255, 1, 0, 129)
 
     async def bench(ctx):
@@ -97,8 +118,17 @@ def test_the_serial_scale_is_exact_at_the_extremes(sign):
 
 
 @pytest.mark.parametrize("sign", [0, 1])
-def test_dialect_blocks_of_the_largest_magnitudes_do_not_overflow(sign):
-    pe, rng = DialectPE(widths=dialect_widths(64, 32, (0, 31))), random.Random(sign)
+def test_dialect_blocks_of_the_largest_magnitudes_do_not_overflow_and_need_every_bit(sign):
+    widths = dialect_widths(64, 32, (0, 31))
+    check_blocks(DialectPE(widths=widths), sign)
+    for name in ("block_sum", "accumulator"):
+        with pytest.raises(AssertionError):
+            check_blocks(DialectPE(widths=replace(widths, **{name: getattr(widths, name) - 1})), sign)
+
+
+def check_blocks(pe, sign):
+    """Two blocks of the largest products at the largest exponents."""
+    rng = random.Random(sign)
 
     async def bench(ctx):
         ctx.set(pe.x, [{"magnitude": 15, "sign": sign}] * 4)

@@ -1,10 +1,12 @@
-"""One build cache for all simulation tests of a session, so that Verilator's runtime is compiled once."""
+"""The build cache of simulation tests: the user's, as for all other tests, so that nothing is compiled twice."""
 
 from pathlib import Path
 
 import pytest
 
+from mxhw.sim import default_cache
+
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("simulators")
+def cache() -> Path:
+    return default_cache()

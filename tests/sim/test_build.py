@@ -1,8 +1,10 @@
 """Builds are cached by content, survive a race, and say what the tools said when they fail."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -23,16 +25,19 @@ def test_the_same_verilog_elsewhere_reuses_the_build_and_another_does_not(tmp_pa
 
 def test_two_processes_that_build_at_once_share_one_result(tmp_path: Path, cache: Path) -> None:
     source = tmp_path / "toy.v"
-    source.write_text(VERILOG + "// raced\n")
+    source.write_text(f"{VERILOG}// {uuid4()}\n")
     program = (
         "import sys; from pathlib import Path; from mxhw.sim import build_simulator\n"
-        "print(build_simulator([Path(sys.argv[1])], 'toy', cache=Path(sys.argv[2])).reused)"
+        "made = build_simulator([Path(sys.argv[1])], 'toy', cache=Path(sys.argv[2]))\n"
+        "print(made.reused, made.executable.parent)"
     )
     command = [sys.executable, "-c", program, str(source), str(cache)]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted(racer.communicate(timeout=120)[0].strip() for racer in racers)
-    assert said == ["False", "True"]
-    assert not list(cache.glob("*/tmp*"))
+    said = sorted(racer.communicate(timeout=120)[0].split() for racer in racers)
+    assert [reused for reused, _ in said] == ["False", "True"]
+    (folder,) = {Path(place) for _, place in said}
+    assert [file.name for file in folder.iterdir()] == ["simulator"]
+    shutil.rmtree(folder)
 
 
 def test_wrong_verilog_is_refused_with_the_tool_s_own_words(tmp_path: Path, cache: Path) -> None:

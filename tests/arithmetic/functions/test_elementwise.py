@@ -35,7 +35,8 @@ def test_all_small_sums(shift):
     exact = x.double() + y.double() * 2.0**-shift
     inside = exact.abs() <= 31
     measured = float((found - exact).abs()[inside].max())
-    assert measured == spec.worst_error or (shift > 6 and measured < 0.5)
+    assert measured <= spec.worst_error
+    assert measured == spec.worst_error or shift > 6  # no right operand is half a unit
     largest = max(abs(a + rounded(b, shift)) for a, b in ((31, 63), (-31, -63)))
     assert largest.bit_length() + 1 == spec.sum_bits
 
@@ -50,7 +51,8 @@ def test_all_small_products(shift):
     exact = x.double() * y.double() * 2.0**-shift
     inside = exact.abs() <= 31
     measured = float((found - exact).abs()[inside].max())
-    assert measured <= spec.worst_error <= 1.5 * measured or shift > 10
+    assert measured <= spec.worst_error
+    assert spec.worst_error <= 1.5 * measured or shift > 10  # no product is near half a unit
     assert (31 * 63).bit_length() + 1 == spec.product_bits
 
 

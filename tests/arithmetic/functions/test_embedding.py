@@ -31,7 +31,8 @@ def test_every_entry_is_the_rounded_product(shift, output_bits):
     exact = spec.codes * torch.tensor(spec.multipliers)[:, None] * 2.0**-shift
     inside = exact.abs() <= largest
     measured = float((spec.table - exact).abs()[inside].max())
-    assert measured <= spec.worst_error <= 1.5 * measured or shift > 23
+    assert measured <= spec.worst_error
+    assert spec.worst_error <= 1.5 * measured or shift > 23  # too coarse an output for any weight to reach it
     assert (127 * 65535).bit_length() + 1 == spec.product_bits
 
 

@@ -6,10 +6,9 @@ import torch
 
 from mxhw.arithmetic.online_dialect import encode_dialect
 from mxhw.arithmetic.online_scaled import MX_ELEMENTS
-from mxhw.sim.library import build_library
 from tests.arithmetic.online_draws import every_mantissa_at_every_scale, fp16_blocks, mantissa_blocks
-from tests.rtl_templates.encoder.bank import check, dialect, integer, mx
-from tests.rtl_templates.stream.bank import Bank
+from tests.rtl_templates.bank import Bench
+from tests.rtl_templates.encoder.cases import check, dialect, integer, mx, wrong
 
 COMMON_ELEMENTS = ("mxfp4", "mxfp6-e3m2", "mxfp8-e4m3", "mxfp8-e5m2", "mxint8")
 
@@ -54,7 +53,7 @@ WIDE = {
 
 def bank(makers):
     cases = {name: make() for name, make in makers.items()}
-    return build_library(Bank({name: case.unit for name, case in cases.items()}), "bank"), cases
+    return Bench({name: case.unit for name, case in cases.items()}, shares_modules=True), cases
 
 
 @pytest.fixture(scope="module")
@@ -71,53 +70,67 @@ def drawn_blocks(cases, seed, count=60):
 
 @pytest.mark.parametrize("makers", [EXHAUSTIVE, pytest.param(MORE, marks=pytest.mark.slow)], ids=["common", "more"])
 def test_every_mantissa_at_every_scale(makers):
-    library, cases = bank(makers)
-    check(library, cases, dict.fromkeys(cases, every_mantissa_at_every_scale(16)))
+    bench, cases = bank(makers)
+    check(bench, cases, dict.fromkeys(cases, every_mantissa_at_every_scale(16)))
 
 
 @pytest.mark.parametrize(("stall", "seed"), [(0.0, 0), (0.3, 1), (0.7, 2)])
 def test_drawn_blocks_and_corners_under_stalls(drawn, stall, seed):
-    library, cases = drawn
-    check(library, cases, drawn_blocks(cases, seed), stall, seed)
+    bench, cases = drawn
+    check(bench, cases, drawn_blocks(cases, seed), stall, seed)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_an_encoder_gives_a_beat_a_cycle_after_its_latency(drawn, name):
+    bench, cases = drawn
+    check_rate(bench, name, cases[name])
+
+
+def check_rate(bench, name, case):
+    """Two walks through a block and four cycles where a dialect is chosen, else one and three; a block, and many."""
+    blocks, walk = drawn_blocks({name: case}, 0)[name], case.block // case.lanes
+    latency = 2 * walk + 4 if name.startswith(("int16_", "fp16_")) else walk + 3
+    for count in (1, 8):
+        x, y = case.x(blocks[:count]), case.y(blocks[:count])
+        run = bench.run(name, {"x": x}, len(y))
+        assert run.ints("y") == y
+        assert run.cycles == latency + len(y)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("stall", "seed"), [(0.0, 0), (0.5, 3)])
 def test_many_lanes_under_stalls(stall, seed):
-    library, cases = bank(WIDE)
-    check(library, cases, drawn_blocks(cases, seed), stall, seed)
+    bench, cases = bank(WIDE)
+    check(bench, cases, drawn_blocks(cases, seed), stall, seed)
+    for name, case in cases.items():
+        check_rate(bench, name, case)
+    assert bench.complaints() == ""
 
 
 def test_every_fp16_pattern_is_taken(drawn):
     """Inf and NaN among them, which count as the largest value."""
-    library, cases = drawn
+    bench, cases = drawn
     patterns = torch.randperm(1 << 16, generator=torch.Generator().manual_seed(0))
     # Neighbours in size share blocks in half of them: otherwise Inf would be the peak of nearly all.
     patterns = torch.cat([patterns, torch.arange(1 << 16)])
     blocks = drawn_blocks(cases, 0, 1)
     blocks |= {name: patterns.view(-1, cases[name].block) for name in cases if name.startswith("fp16")}
-    check(library, cases, blocks)
+    check(bench, cases, blocks)
 
 
 def test_one_wrong_bit_is_noticed(drawn):
-    library, cases = drawn
+    bench, cases = drawn
     blocks = drawn_blocks(cases, 0)
     other = {name: values.clone() for name, values in blocks.items()}
     other["fp16_64_1"][7, 11] ^= 0x8000
-    sent = {f"{name}_x": case.x(other[name]) for name, case in cases.items()}
-    owed = {f"{name}_y": case.y(blocks[name]) for name, case in cases.items()}
-    found = library.run(sent, {name: len(beats) for name, beats in owed.items()})
-    assert [name for name, beats in owed.items() if found.ints(name) != beats] == ["fp16_64_1_y"]
+    assert wrong(bench, cases, other, blocks) == ["fp16_64_1"]
 
 
 def test_fp16_equals_the_golden_vectors(drawn, shared):
-    library, cases = drawn
+    bench, cases = drawn
     golden = {n: torch.from_numpy(np.load(shared / f"golden/dialect/a_{n}.npy")) for n in ("codes", "dialect", "exp")}
     x = torch.from_numpy(np.load(shared / "golden/dialect/x.npy")).half().view(torch.int16).long() & 0xFFFF
-    blocks = drawn_blocks(cases, 0, 1) | {"fp16_32_4": x}
-    owed = {f"{name}_y": case.y(blocks[name]) for name, case in cases.items()}
-    beats = {f"{name}_x": case.x(blocks[name]) for name, case in cases.items()}
-    found = torch.tensor(library.run(beats, {n: len(b) for n, b in owed.items()}).ints("fp16_32_4_y")).view(64, 8)
+    found = torch.tensor(bench.y("fp16_32_4", {"x": cases["fp16_32_4"].x(x)}, 64 * 8)).view(64, 8)
     codes = torch.stack([found >> 4 * lane & 15 for lane in range(4)], -1).view(64, 32)
     assert torch.equal(codes, golden["codes"].long())
     assert torch.equal(found >> 16 & 15, golden["dialect"].long()[:, None].expand(64, 8))
@@ -136,7 +149,7 @@ def counted(even, odd, others, block=16):
 
 def test_every_pair_of_counts(drawn):
     """A maximum lies in a beneficial range only under a clamped exponent, which makes counts of a whole block."""
-    library, cases = drawn
+    bench, cases = drawn
     blocks = drawn_blocks(cases, 0, 1)
     # exponent -17: q of m is m up to 31; a maximum below 16 has pair 7, ranges [13, 15) and [9, 11).
     whole = counted(13, 9, [1, -1])
@@ -145,8 +158,13 @@ def test_every_pair_of_counts(drawn):
     # q of m is m where the leading one is at position 4: maximum 26 (6.5), ranges [18, 23) and [14, 18).
     usual = counted(-20, 15, [26, 3, -24])
     blocks["int16_16_1"] = usual = usual[(usual == 26).any(-1)]
-    check(library, cases, blocks)
+    check(bench, cases, blocks)
     for rows, exponent, even, odd, first in ((whole << 11, -28, 13 << 11, 9 << 11, 14), (usual, 3, -20, 15, 4)):
         balance = (rows == even).sum(-1) - (rows == odd).sum(-1)
         assert torch.equal(encode_dialect(rows, exponent=exponent).dialect, first + (balance < 0).long())
         assert {-1, 0, 1} <= set(balance.tolist()) and (first == 4 or {-16, 16} <= set(balance.tolist()))
+
+
+def test_verilog_is_clean(drawn):
+    bench, _ = drawn
+    assert bench.complaints() == ""

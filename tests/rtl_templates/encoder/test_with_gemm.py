@@ -1,5 +1,6 @@
 """An encoder in front of a GEMM unit: mantissas in, and the accumulators that the format's emulation computes out."""
 
+import pytest
 import torch
 from amaranth.hdl import Module, Value
 from amaranth.lib import stream, wiring
@@ -11,8 +12,7 @@ from mxhw.rtl_templates import DialectGemm, GemmShape
 from mxhw.rtl_templates.encoder import DialectEncoder
 from mxhw.rtl_templates.gemm.layout import word_ints
 from tests.arithmetic.online_draws import mantissa_blocks
-from tests.rtl_templates.encoder.bank import words
-from tests.rtl_templates.stream.bench import run
+from tests.rtl_templates.bank import Bench, beats
 
 K, N, BLOCK, LANES, EXPONENT = 64, 6, 32, 4, -9
 
@@ -56,27 +56,39 @@ def build_case():
         weights=word_ints(plan.weight_fields(w.codes.reshape(N, K).numpy()), 4),
         metadata=word_ints(fields, 9),
     )
-    beats = gemm.input_beats(
+    x_beats = gemm.input_beats(
         x.codes.reshape(-1, K).numpy(), x.metadata["dialect"].numpy(), x.metadata["exponent"].numpy()
     )
-    return mantissas, beats, gemm, gemm.output_beats(accumulators)
+    return mantissas, x_beats, gemm, gemm.output_beats(accumulators)
 
 
-def test_a_beat_is_that_of_a_gemm_of_one_row():
-    mantissas, beats, gemm, _ = build_case()
-    encoder = DialectEncoder(block=BLOCK, lanes=LANES, exponent=EXPONENT)
-    assert encoder.signature.members["y"].signature.members["payload"].shape.size == gemm.x_width
-    assert run(encoder, {"x": words(mantissas, 16, LANES)}, {"y": len(beats)}).outputs["y"] == beats
+@pytest.fixture(scope="module")
+def case():
+    return build_case()
 
 
-def test_mantissas_become_the_accumulators_of_the_emulation():
-    mantissas, _, gemm, expected = build_case()
-    chain = EncodedGemm(DialectEncoder(block=BLOCK, lanes=LANES, exponent=EXPONENT), gemm)
-    sent = words(mantissas, 16, LANES)
-    assert run(chain, {"x": sent}, {"y": len(expected)}, stall=0.3, seed=1).outputs["y"] == expected
+@pytest.fixture(scope="module")
+def bench(case):
+    gemm = case[2]
+    encoders = {name: DialectEncoder(block=BLOCK, lanes=LANES, exponent=EXPONENT) for name in ("alone", "right")}
+    other = DialectEncoder(block=BLOCK, lanes=LANES, exponent=EXPONENT + 1)
+    chains = {"chain": EncodedGemm(encoders["right"], gemm), "other_exponent": EncodedGemm(other, build_case()[2])}
+    return Bench({"encoder": encoders["alone"]} | chains)
 
 
-def test_another_exponent_of_the_stream_is_noticed():
-    mantissas, _, gemm, expected = build_case()
-    chain = EncodedGemm(DialectEncoder(block=BLOCK, lanes=LANES, exponent=EXPONENT + 1), gemm)
-    assert run(chain, {"x": words(mantissas, 16, LANES)}, {"y": len(expected)}).outputs["y"] != expected
+def test_a_beat_is_that_of_a_gemm_of_one_row(bench, case):
+    mantissas, x_beats, gemm, _ = case
+    assert bench.units["encoder"].signature.members["y"].signature.members["payload"].shape.size == gemm.x_width
+    assert bench.y("encoder", {"x": beats(mantissas, 16, LANES)}, len(x_beats)) == x_beats
+
+
+def test_mantissas_become_the_accumulators_of_the_emulation(bench, case):
+    mantissas, _, _, expected = case
+    sent = {"x": beats(mantissas, 16, LANES)}
+    for stall, seed in ((0.0, 0), (0.3, 1), (0.7, 2)):
+        assert bench.y("chain", sent, len(expected), stall=stall, seed=seed) == expected
+
+
+def test_another_exponent_of_the_stream_is_noticed(bench, case):
+    mantissas, _, _, expected = case
+    assert bench.y("other_exponent", {"x": beats(mantissas, 16, LANES)}, len(expected)) != expected

@@ -10,14 +10,11 @@ from mxhw.arithmetic.functions.layer_norm import LayerNormSpec, layer_norm
 from mxhw.arithmetic.functions.rms_norm import RMSNormSpec, rms_norm
 from mxhw.errors import InputError
 from mxhw.rtl_templates.catalogue import unit_named
-from mxhw.rtl_templates.emission import component_verilog
 from mxhw.rtl_templates.function import norm as norm_module
 from mxhw.rtl_templates.function.layer_norm import LayerNorm
 from mxhw.rtl_templates.function.rms_norm import RMSNorm
-from mxhw.sim.build import lint
 from tests.arithmetic.functions.norms import LARGEST, adversarial, vectors
-from tests.rtl_templates.function.bundle import Bench
-from tests.rtl_templates.function.faults import beats, damaged, off_by_one, without_half
+from tests.rtl_templates.bank import Bench, beats, damaged, off_by_one, without_half
 
 
 def rms(length, seed=1):
@@ -115,8 +112,8 @@ def check(bench, name, spec, lanes, stall, seed):
     x = stimulus(spec, seed)
     y = beats(expected(spec, x), spec.output_bits, lanes)
     run = bench.run(name, {"x": beats(x, spec.input_bits, lanes)}, len(y), stall=stall, seed=seed)
-    assert run.ints(f"{name}__y") == y
-    assert stall or run.cycles == bench.components[name].latency + len(y)
+    assert run.ints("y") == y
+    assert stall or run.cycles == bench.units[name].latency + len(y)
 
 
 STALLS = pytest.mark.parametrize("stall,seed", [(0.0, 0), (0.3, 1), (0.6, 2)])
@@ -139,7 +136,7 @@ def test_vectors_of_other_sizes_too(more, name, stall, seed):
 def test_the_latency_is_the_stated_formula(bench, name):
     """Two walks through the vector and a constant; also for a single vector."""
     spec, lanes = NORMS[name]
-    latency = bench.components[name].latency
+    latency = bench.units[name].latency
     assert latency == 2 * spec.length // lanes + (22 if isinstance(spec, RMSNormSpec) else 27)
     x = stimulus(spec, 3)[:1]
     run = bench.run(name, {"x": beats(x, spec.input_bits, lanes)}, spec.length // lanes)
@@ -169,15 +166,12 @@ def test_a_long_vector_of_a_large_model(kind):
     x = torch.cat([vectors(4096, 6, 20), adversarial(4096, 10)])
     for stall in (0.0, 0.3):
         run = bench.run("norm", {"x": beats(x, 24, 4)}, x.numel() // 4, stall=stall, seed=1)
-        assert run.ints("norm__y") == beats(expected(spec, x), 16, 4)
-        assert stall or run.cycles == bench.components["norm"].latency + x.numel() // 4
+        assert run.ints("y") == beats(expected(spec, x), 16, 4)
+        assert stall or run.cycles == bench.units["norm"].latency + x.numel() // 4
 
 
-@pytest.mark.parametrize("name", ["rms_norm", "layer_norm"])
-def test_verilog_is_clean(name, tmp_path):
-    source = tmp_path / "unit.v"
-    source.write_text(component_verilog(unit_named(name).make(length=12, lanes=3), "unit"))
-    assert lint([source], "unit") == ""
+def test_verilog_is_clean(bench):
+    assert bench.complaints() == ""
 
 
 @pytest.mark.parametrize("name", ["rms_norm", "layer_norm"])

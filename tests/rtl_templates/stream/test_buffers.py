@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import fifo as amaranth_fifo
@@ -10,45 +11,11 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.errors import InputError
 from mxhw.rtl_templates.stream import Fifo, Fork, Join, SkidBuffer
-from tests.rtl_templates.stream.bench import StreamError, run
+from mxhw.sim import StreamError
+from tests.rtl_templates.bank import Bench
 
-STALLS = [(0.0, 0), (0.3, 1), (0.7, 2)]
-
-
-def words(count, bits=16, seed=0):
-    rng = random.Random(seed)
-    return [0, (1 << bits) - 1, *(rng.getrandbits(bits) for _ in range(count - 2))]
-
-
-def buffers():
-    return [SkidBuffer(shape=16), *(Fifo(shape=16, depth=depth) for depth in (0, 1, 2, 3, 4, 7))]
-
-
-@pytest.mark.parametrize("index", range(len(buffers())))
-@pytest.mark.parametrize(("stall", "seed"), STALLS)
-def test_a_buffer_is_the_identity(index, stall, seed):
-    beats = words(60)
-    assert run(buffers()[index], {"x": beats}, {"y": 60}, stall, seed).outputs["y"] == beats
-
-
-@pytest.mark.parametrize(
-    ("make", "latency"),
-    [
-        (lambda: SkidBuffer(shape=16), 1),
-        *((lambda d=d: Fifo(shape=16, depth=d), n) for d, n in enumerate((0, 1, 1, 2, 2))),
-    ],
-)
-def test_a_buffer_passes_a_beat_a_cycle_after_its_latency(make, latency):
-    found = run(make(), {"x": words(40)}, {"y": 40})
-    assert found.is_gapless("x") and found.is_gapless("y")
-    assert found.latency() == latency
-
-
-@pytest.mark.parametrize("depth", [0, 1, 2, 3, 8])
-def test_a_fifo_holds_exactly_its_depth(depth):
-    fifo = Fifo(shape=16, depth=depth)
-    with pytest.raises(StreamError, match=f"x: {depth} of {depth + 5} beats were accepted"):
-        run(fifo, {"x": words(depth + 5)}, {"y": 0}, stall=1.0, only={"y"})
+STALLS = [(0.0, 0), (0.2, 1), (0.5, 2), (0.8, 3)]
+COUNT = 3000
 
 
 class LosesWhenFull(wiring.Component):
@@ -89,17 +56,6 @@ class WaitsForReady(wiring.Component):
         return m
 
 
-def test_the_bench_catches_a_fifo_that_loses_beats():
-    assert run(LosesWhenFull(), {"x": words(60)}, {"y": 60}).outputs["y"] == words(60)
-    with pytest.raises(StreamError, match="beats came, 60 were expected"):
-        run(LosesWhenFull(), {"x": words(60)}, {"y": 60}, 0.5, 3)
-
-
-def test_the_bench_catches_a_valid_that_is_withdrawn():
-    with pytest.raises(StreamError, match=r"valid was withdrawn before ready|beats were accepted"):
-        run(WaitsForReady(), {"x": words(60)}, {"y": 60}, 0.5, 3)
-
-
 class ReceiversSeeRubbish(SkidBuffer):
     """A skid buffer whose payload follows the input while it is stalled."""
 
@@ -107,27 +63,6 @@ class ReceiversSeeRubbish(SkidBuffer):
         m = super().elaborate(platform)
         m.d.sync += self.y.payload.eq(self.x.payload)
         return m
-
-
-def test_the_bench_catches_a_payload_that_changes():
-    with pytest.raises(StreamError, match="the payload changed while valid and not ready"):
-        run(ReceiversSeeRubbish(shape=16), {"x": words(60)}, {"y": 60}, 0.5, 3)
-
-
-@pytest.mark.parametrize("outputs", [1, 2, 5])
-@pytest.mark.parametrize(("stall", "seed"), [*STALLS, (0.5, 4)])
-def test_a_fork_gives_every_beat_to_every_output_once(outputs, stall, seed):
-    names, beats = [f"y{i}" for i in range(outputs)], words(50)
-    found = run(Fork(shape=16, outputs=outputs), {"x": beats}, dict.fromkeys(names, 50), stall, seed)
-    assert all(found.outputs[name] == beats for name in names)
-    if not stall:
-        assert found.is_gapless("x") and all(found.latency(y=name) == 0 for name in names)
-
-
-def test_a_fork_is_eager():
-    found = run(Fork(shape=16, outputs=2), {"x": words(50)}, {"y0": 50, "y1": 50}, 0.6, 7, only={"y1"})
-    first, second = found.ports["y0"].cycles, found.ports["y1"].cycles
-    assert all(a <= b for a, b in zip(first, second, strict=True)) and first != second
 
 
 class DropsABeat(Fork):
@@ -152,30 +87,6 @@ class RepeatsABeat(Fork):
         return m
 
 
-@pytest.mark.parametrize("kind", [DropsABeat, RepeatsABeat])
-def test_a_broken_fork_is_caught(kind):
-    def values():
-        return run(kind(shape=16, outputs=2), {"x": words(50)}, {"y0": 50, "y1": 50}, 0.5, 4)
-
-    with pytest.raises(StreamError):
-        values()
-
-
-@pytest.mark.parametrize("inputs", [1, 2, 3])
-@pytest.mark.parametrize(("stall", "seed"), STALLS)
-def test_a_join_pairs_beats_of_equal_number(inputs, stall, seed):
-    beats = {f"x{i}": words(50, 8 + i, seed=i) for i in range(inputs)}
-    found = run(Join(shapes=[8 + i for i in range(inputs)]), beats, {"y": 50}, stall, seed)
-    offsets = [sum(8 + j for j in range(i)) for i in range(inputs)]
-    expected = [
-        sum(word << offset for word, offset in zip(row, offsets, strict=True))
-        for row in zip(*beats.values(), strict=True)
-    ]
-    assert found.outputs["y"] == expected
-    if not stall:
-        assert found.is_gapless("y") and found.latency("x0") == 0
-
-
 class TakesOneTooEarly(Join):
     """A join that takes a beat of x0 although x1 has none yet."""
 
@@ -187,9 +98,114 @@ class TakesOneTooEarly(Join):
         return m
 
 
-def test_a_broken_join_is_caught():
+DEPTHS = (0, 1, 2, 3, 4, 7, 8, 16)
+LATENCY = {"skid": 1} | {f"fifo{depth}": min(2, (depth + 1) // 2) for depth in DEPTHS}
+FORKS = {f"fork{outputs}": outputs for outputs in (1, 2, 5)}
+JOINS = {f"join{inputs}": inputs for inputs in (1, 2, 3)}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench(
+        {"skid": SkidBuffer(shape=16)}
+        | {f"fifo{depth}": Fifo(shape=16, depth=depth) for depth in DEPTHS}
+        | {name: Fork(shape=16, outputs=outputs) for name, outputs in FORKS.items()}
+        | {name: Join(shapes=[8 + i for i in range(inputs)]) for name, inputs in JOINS.items()}
+        | {"loses": LosesWhenFull(), "waits": WaitsForReady(), "changes": ReceiversSeeRubbish(shape=16)}
+        | {"drops": DropsABeat(shape=16, outputs=2), "repeats": RepeatsABeat(shape=16, outputs=2)}
+        | {"early": TakesOneTooEarly(shapes=[16, 16])}
+    )
+
+
+def words(count, bits=16, seed=0):
+    rng = random.Random(seed)
+    return [0, (1 << bits) - 1, *(rng.getrandbits(bits) for _ in range(count - 2))]
+
+
+@pytest.mark.parametrize(("stall", "seed"), STALLS)
+@pytest.mark.parametrize("name", LATENCY)
+def test_a_buffer_is_the_identity(bench, name, stall, seed):
+    beats = words(COUNT, seed=seed)
+    assert bench.y(name, {"x": beats}, COUNT, stall=stall, seed=seed) == beats
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("name", LATENCY)
+def test_a_buffer_passes_a_beat_a_cycle_after_its_latency(bench, name, count):
+    assert bench.run(name, {"x": words(40)[:count]}, count).cycles == count + LATENCY[name]
+
+
+def accepted(bench, name, cycles, **ready):
+    """Whether a beat passes x and the outputs in every cycle in which x always offers the same one."""
+    ports = {f"{port}__ready": column for port, column in ready.items()}
+    trace = bench.trace({name: {"x__valid": 1, "x__payload": 5} | ports}, cycles=cycles)[name]
+    passed = {port: trace[f"{port}__valid"].astype(bool) & np.array(column, bool) for port, column in ready.items()}
+    return passed | {"x": trace["x__ready"].astype(bool)}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_fifo_holds_exactly_its_depth(bench, depth):
+    assert accepted(bench, f"fifo{depth}", 40, y=[0] * 40)["x"].sum() == depth
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("loses", "deadlock or a lost beat"),
+        ("waits", "was withdrawn before ready|no beat moved"),
+        ("changes", "changed while valid and not ready"),
+    ],
+)
+def test_a_broken_buffer_is_caught(bench, name, message):
+    if name != "changes":
+        assert bench.y(name, {"x": words(60)}, 60) == words(60)
+    with pytest.raises(StreamError, match=message):
+        bench.run(name, {"x": words(60)}, 60, stall=0.5, seed=3)
+
+
+@pytest.mark.parametrize(("stall", "seed"), STALLS)
+@pytest.mark.parametrize("name", FORKS)
+def test_a_fork_gives_every_beat_to_every_output_once(bench, name, stall, seed):
+    outputs, beats = [f"y{i}" for i in range(FORKS[name])], words(COUNT, seed=seed)
+    found = bench.run(name, {"x": beats}, dict.fromkeys(outputs, COUNT), stall=stall, seed=seed)
+    assert all(found.ints(output) == beats for output in outputs)
+    assert stall or found.cycles == COUNT
+
+
+def test_a_fork_is_eager(bench):
+    slow = np.random.default_rng(7).random(200) < 0.4
+    passed = accepted(bench, "fork2", 200, y0=[1] * 200, y1=slow.astype(int).tolist())
+    first, second = passed["y0"].cumsum(), passed["y1"].cumsum()
+    assert (first >= second).all() and (first <= second + 1).all() and (first > second).any()
+
+
+@pytest.mark.parametrize("name", ["drops", "repeats"])
+def test_a_broken_fork_is_caught(bench, name):
     with pytest.raises(StreamError):
-        run(TakesOneTooEarly(shapes=[16, 16]), {"x0": words(50), "x1": words(50)}, {"y": 50}, 0.5, 4)
+        bench.run(name, {"x": words(50)}, {"y0": 50, "y1": 50}, stall=0.5, seed=4)
+
+
+@pytest.mark.parametrize(("stall", "seed"), STALLS)
+@pytest.mark.parametrize("name", JOINS)
+def test_a_join_pairs_beats_of_equal_number(bench, name, stall, seed):
+    inputs = {f"x{i}": words(COUNT, 8 + i, seed=seed + i) for i in range(JOINS[name])}
+    offsets = [sum(8 + j for j in range(i)) for i in range(JOINS[name])]
+    expected = [
+        sum(word << offset for word, offset in zip(row, offsets, strict=True))
+        for row in zip(*inputs.values(), strict=True)
+    ]
+    found = bench.run(name, inputs, COUNT, stall=stall, seed=seed)
+    assert found.ints("y") == expected
+    assert stall or found.cycles == COUNT
+
+
+def test_a_broken_join_is_caught(bench):
+    with pytest.raises(StreamError):
+        bench.run("early", {"x0": words(50), "x1": words(50)}, 50, stall=0.5, seed=4)
+
+
+def test_verilog_is_clean(bench):
+    assert bench.complaints() == ""
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,16 @@ import random
 
 import pytest
 import torch
-from amaranth.hdl import Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
 
 from mxhw.errors import InputError
 from mxhw.rtl_templates.stream import BlockBuffer, Narrow, TileOrder, Widen, tile_order, width
 from mxhw.rtl_templates.stream.block_buffer import addresses
-from tests.rtl_templates.stream.bench import StreamError, run
+from mxhw.sim import StreamError
+from tests.rtl_templates.bank import Bench
 
-STALLS = [(0.0, 0), (0.3, 1), (0.7, 2)]
+STALLS = [(0.0, 0), (0.2, 1), (0.5, 2), (0.8, 3)]
 BITS = 5
 
 
@@ -55,43 +57,6 @@ def without_missing(beats, lanes):
     return found
 
 
-RATIOS = [(1, 1), (1, 2), (1, 4), (3, 2), (2, 3), (1, 5)]
-
-
-@pytest.mark.parametrize(("lanes", "ratio"), RATIOS)
-@pytest.mark.parametrize(("stall", "seed"), STALLS)
-def test_converters_keep_every_element_in_order(lanes, ratio, stall, seed):
-    values = elements(12 * lanes * ratio)
-    narrow, wide = whole_beats(values, lanes), whole_beats(values, lanes * ratio)
-    up = run(Widen(shape=BITS, lanes=lanes, ratio=ratio), {"x": narrow}, {"y": len(wide)}, stall, seed)
-    down = run(Narrow(shape=BITS, lanes=lanes, ratio=ratio), {"x": wide}, {"y": len(narrow)}, stall, seed)
-    assert up.outputs["y"] == wide and down.outputs["y"] == narrow
-    if not stall:
-        assert up.is_gapless("x") and up.latency(sent=ratio - 1) == 1
-        assert down.is_gapless("y") and down.latency() == 1
-
-
-@pytest.mark.parametrize(("lanes", "ratio"), RATIOS)
-@pytest.mark.parametrize(("stall", "seed"), STALLS)
-def test_converters_close_a_beat_at_the_end_of_a_vector(lanes, ratio, stall, seed):
-    given = vectors([*range(1, 2 * lanes * ratio + 2), 1, 1, lanes * ratio])
-    narrow, wide = ended_beats(given, lanes), ended_beats(given, lanes * ratio)
-    up = run(Widen(shape=BITS, lanes=lanes, ratio=ratio, last=True), {"x": narrow}, {"y": len(wide)}, stall, seed)
-    assert up.outputs["y"] == wide
-    dirty = ended_beats(given, lanes * ratio, rubbish=21)
-    down = run(Narrow(shape=BITS, lanes=lanes, ratio=ratio, last=True), {"x": dirty}, {"y": len(narrow)}, stall, seed)
-    assert without_missing(down.outputs["y"], lanes) == narrow
-    if not stall:
-        assert up.is_gapless("x") and down.is_gapless("y")
-
-
-def test_swapped_elements_are_caught():
-    values = elements(24)
-    swapped = [v for pair in zip(values[1::2], values[::2], strict=True) for v in pair]
-    found = run(Widen(shape=BITS, lanes=1, ratio=4), {"x": whole_beats(swapped, 1)}, {"y": 6})
-    assert found.outputs["y"] != whole_beats(values, 4)
-
-
 class ForgetsTheEnd(Widen):
     """A converter that does not close a beat at the end of a vector."""
 
@@ -103,14 +68,97 @@ class ForgetsTheEnd(Widen):
         return payload.elements.as_value()
 
 
-def test_a_missing_end_is_caught():
+class Largest(wiring.Component):
+    """A block buffer whose summary is the largest beat of the block, or the last one: the planted fault."""
+
+    def __init__(self, length, faulty=False):
+        self._buffer, self._faulty = BlockBuffer(shape=8, length=length, summary=8), faulty
+        super().__init__({port: self._buffer.signature.members[port] for port in ("x", "y")})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.buffer = buffer = self._buffer
+        so_far, now = Signal(8), Signal(8)
+        before = Mux(buffer.first, 0, so_far)
+        wiring.connect(m, wiring.flipped(self.x), buffer.x)
+        wiring.connect(m, wiring.flipped(self.y), buffer.y)
+        is_larger = (self.x.payload > before) | self._faulty
+        m.d.comb += [now.eq(Mux(is_larger, self.x.payload, before)), buffer.summary.eq(now)]
+        with m.If(self.x.valid & self.x.ready):
+            m.d.sync += so_far.eq(now)
+        return m
+
+
+RATIOS = [(1, 1), (1, 2), (1, 4), (3, 2), (2, 3), (1, 5)]
+TILES = [(6, 2, 3), (8, 1, 4), (8, 4, 1), (5, 3, 5), (4, 2, 2), (3, 1, 1), (1, 1, 1), (12, 5, 4)]
+LENGTHS = [1, 2, 5, 8]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    units = {"forgets": ForgetsTheEnd(shape=BITS, lanes=1, ratio=4, last=True)}
+    for lanes, ratio in RATIOS:
+        for kind, make in (("up", Widen), ("down", Narrow)):
+            units[f"{kind}_{lanes}_{ratio}"] = make(shape=BITS, lanes=lanes, ratio=ratio)
+            units[f"{kind}_{lanes}_{ratio}_last"] = make(shape=BITS, lanes=lanes, ratio=ratio, last=True)
+    for size in TILES:
+        for direction in ("to_tiles", "to_rows"):
+            units[tile_name(direction, size)] = TileOrder(shape=12, direction=direction, **tile_size(size))
+    units |= {f"largest_{length}": Largest(length) for length in LENGTHS}
+    return Bench(units | {"largest_fault": Largest(5, faulty=True)})
+
+
+def tile_size(size):
+    return dict(zip(("columns", "tile_rows", "tile_columns"), size, strict=True))
+
+
+def tile_name(direction, size):
+    return "_".join([direction, *map(str, size)])
+
+
+@pytest.mark.parametrize(("lanes", "ratio"), RATIOS)
+@pytest.mark.parametrize(("stall", "seed"), STALLS)
+def test_converters_keep_every_element_in_order(bench, lanes, ratio, stall, seed):
+    values = elements(240 * lanes * ratio, seed)
+    narrow, wide = whole_beats(values, lanes), whole_beats(values, lanes * ratio)
+    up = bench.run(f"up_{lanes}_{ratio}", {"x": narrow}, len(wide), stall=stall, seed=seed)
+    down = bench.run(f"down_{lanes}_{ratio}", {"x": wide}, len(narrow), stall=stall, seed=seed)
+    assert up.ints("y") == wide and down.ints("y") == narrow
+    assert stall or up.cycles == down.cycles == len(narrow) + 1
+
+
+@pytest.mark.parametrize(("lanes", "ratio"), RATIOS)
+def test_converters_have_a_cycle_of_latency(bench, lanes, ratio):
+    values = elements(lanes * ratio)
+    narrow, wide = whole_beats(values, lanes), [joined(values)]
+    assert bench.run(f"up_{lanes}_{ratio}", {"x": narrow}, 1).cycles == ratio + 1
+    assert bench.run(f"down_{lanes}_{ratio}", {"x": wide}, ratio).cycles == ratio + 1
+
+
+@pytest.mark.parametrize(("lanes", "ratio"), RATIOS)
+@pytest.mark.parametrize(("stall", "seed"), STALLS)
+def test_converters_close_a_beat_at_the_end_of_a_vector(bench, lanes, ratio, stall, seed):
+    drawn = random.Random(seed).choices(range(1, 3 * lanes * ratio), k=60)
+    given = vectors([*range(1, 2 * lanes * ratio + 2), 1, 1, lanes * ratio, *drawn], seed)
+    narrow, wide = ended_beats(given, lanes), ended_beats(given, lanes * ratio)
+    up = bench.run(f"up_{lanes}_{ratio}_last", {"x": narrow}, len(wide), stall=stall, seed=seed)
+    assert up.ints("y") == wide
+    dirty = ended_beats(given, lanes * ratio, rubbish=21)
+    down = bench.run(f"down_{lanes}_{ratio}_last", {"x": dirty}, len(narrow), stall=stall, seed=seed)
+    assert without_missing(down.ints("y"), lanes) == narrow
+    assert stall or up.cycles == down.cycles == len(narrow) + 1
+
+
+def test_swapped_elements_are_caught(bench):
+    values = elements(24)
+    swapped = [v for pair in zip(values[1::2], values[::2], strict=True) for v in pair]
+    assert bench.y("up_1_4", {"x": whole_beats(swapped, 1)}, 6) != whole_beats(values, 4)
+
+
+def test_a_missing_end_is_caught(bench):
     given = vectors([3, 5, 1])
-    with pytest.raises(StreamError, match="beats came"):
-        run(
-            ForgetsTheEnd(shape=BITS, lanes=1, ratio=4, last=True),
-            {"x": ended_beats(given, 1)},
-            {"y": len(ended_beats(given, 4))},
-        )
+    with pytest.raises(StreamError, match="deadlock or a lost beat"):
+        bench.run("forgets", {"x": ended_beats(given, 1)}, len(ended_beats(given, 4)))
 
 
 def in_tile_order(matrix, tile_rows, tile_columns):
@@ -119,58 +167,60 @@ def in_tile_order(matrix, tile_rows, tile_columns):
     return tiles.transpose(1, 2).flatten().tolist()
 
 
-TILES = [(6, 2, 3), (8, 1, 4), (8, 4, 1), (5, 3, 5), (4, 2, 2), (3, 1, 1), (1, 1, 1), (12, 5, 4)]
-
-
-@pytest.mark.parametrize(("columns", "tile_rows", "tile_columns"), TILES)
+@pytest.mark.parametrize("size", TILES)
 @pytest.mark.parametrize(("stall", "seed"), STALLS)
-def test_tile_order_and_back(columns, tile_rows, tile_columns, stall, seed):
-    matrix = torch.randint(0, 1 << 12, (4 * tile_rows, columns), generator=torch.Generator().manual_seed(seed))
+def test_tile_order_and_back(bench, size, stall, seed):
+    columns, tile_rows, tile_columns = size
+    matrix = torch.randint(0, 1 << 12, (20 * tile_rows, columns), generator=torch.Generator().manual_seed(seed))
     rows, tiles = matrix.flatten().tolist(), in_tile_order(matrix, tile_rows, tile_columns)
-    size = {"columns": columns, "tile_rows": tile_rows, "tile_columns": tile_columns}
     for direction, sent, expected in (("to_tiles", rows, tiles), ("to_rows", tiles, rows)):
-        unit = TileOrder(shape=12, direction=direction, **size)
-        found = run(unit, {"x": sent}, {"y": len(expected)}, stall, seed)
-        assert found.outputs["y"] == expected
-        if not stall:
-            assert found.is_gapless("x") and found.is_gapless("y")
-            assert found.latency(sent=tile_rows * columns - 1) == 2
+        name, band = tile_name(direction, size), tile_rows * columns
+        found = bench.run(name, {"x": sent}, len(expected), stall=stall, seed=seed)
+        assert found.ints("y") == expected
+        # A beat a cycle, two cycles after the last one of a band; also of one band alone.
+        assert stall or found.cycles == len(sent) + band + 1
+        assert stall or bench.run(name, {"x": sent[:band]}, band).cycles == 2 * band + 1
 
 
-def test_the_wrong_direction_is_caught():
-    matrix = torch.arange(48).view(8, 6)
-    unit = TileOrder(shape=12, columns=6, tile_rows=2, tile_columns=2, direction="to_rows")
-    found = run(unit, {"x": matrix.flatten().tolist()}, {"y": 48})
-    assert found.outputs["y"] != in_tile_order(matrix, 2, 2)
+def test_the_wrong_direction_is_caught(bench):
+    matrix = torch.arange(64).view(8, 8)
+    beats = {"x": matrix.flatten().tolist()}
+    right, wrong = (bench.y(tile_name(direction, (8, 4, 1)), beats, 64) for direction in ("to_tiles", "to_rows"))
+    assert right == in_tile_order(matrix, 4, 1) != wrong
 
 
-class Largest(BlockBuffer):
-    """A block buffer whose summary is the largest beat of the block."""
-
-    def elaborate(self, platform):
-        m = super().elaborate(platform)
-        so_far, now = Signal(8), Signal(8)
-        before = Mux(self.first, 0, so_far)
-        m.d.comb += [now.eq(Mux(self.x.payload > before, self.x.payload, before)), self.summary.eq(now)]
-        with m.If(self.x.valid & self.x.ready):
-            m.d.sync += so_far.eq(now)
-        return m
-
-
-@pytest.mark.parametrize("length", [1, 2, 5, 8])
+@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize(("stall", "seed"), STALLS)
-def test_a_block_leaves_with_its_summary(length, stall, seed):
-    values = [v * 3 for v in elements(7 * length, seed)]
+def test_a_block_leaves_with_its_summary(bench, length, stall, seed):
+    values = [v * 3 for v in elements(70 * length, seed)]
     blocks = [values[i : i + length] for i in range(0, len(values), length)]
     expected = [
         value | max(block) << 8 | (i == 0) << 16 | (i == length - 1) << 17
         for block in blocks
         for i, value in enumerate(block)
     ]
-    found = run(Largest(shape=8, length=length, summary=8), {"x": values}, {"y": len(values)}, stall, seed)
-    assert found.outputs["y"] == expected
-    if not stall:
-        assert found.is_gapless("x") and found.is_gapless("y") and found.latency(sent=length - 1) == 2
+    found = bench.run(f"largest_{length}", {"x": values}, len(values), stall=stall, seed=seed)
+    assert found.ints("y") == expected
+    assert stall or found.cycles == len(values) + length + 1
+    assert stall or bench.run(f"largest_{length}", {"x": values[:length]}, length).cycles == 2 * length + 1
+
+
+def test_another_summary_is_caught(bench):
+    values = elements(20)
+    right, wrong = (bench.y(name, {"x": values}, 20) for name in ("largest_5", "largest_fault"))
+    assert right != wrong
+
+
+def test_verilog_is_clean(bench):
+    # Where a beat has one element, its count is compared with the largest number of its bits.
+    rules = {line.split(":")[0] for line in bench.complaints().splitlines() if line.startswith("%Warning")}
+    assert rules == {"%Warning-CMPCONST"}
+
+
+def test_the_catalogue_picks_the_converter():
+    for given, kind in (({"y_lanes": 1}, Widen), ({"x_lanes": 4, "y_lanes": 2}, Narrow), ({"y_lanes": 8}, Widen)):
+        for last in (False, True):
+            assert isinstance(width.TEMPLATE.make(**given, last=last), kind)
 
 
 def test_loops_visit_in_nested_order():

@@ -1,4 +1,4 @@
-"""Throughput and latency as promised, clean Verilog, refused parameters, and faults that the comparison must catch."""
+"""Faults that the comparison with the definitions must catch, what it draws, and refused parameters."""
 
 from functools import partial
 
@@ -9,9 +9,7 @@ from mxhw.arithmetic import signed_bits
 from mxhw.arithmetic.online_dialect import encode_dialect
 from mxhw.errors import InputError
 from mxhw.formats import DIALECT_RANGES
-from mxhw.rtl_templates import component_verilog
 from mxhw.rtl_templates.encoder import (
-    UNITS,
     BeneficialRanges,
     DialectEncoder,
     IntegerEncoder,
@@ -20,36 +18,52 @@ from mxhw.rtl_templates.encoder import (
 )
 from mxhw.rtl_templates.encoder import dialect as dialect_module
 from mxhw.rtl_templates.integer import round_shift
-from mxhw.sim import build
 from tests.arithmetic.online_draws import mantissa_blocks
-from tests.rtl_templates.encoder.bank import dialect, integer, mx
-from tests.rtl_templates.stream.bench import run
-
-DIALECT = [(16, 1), (16, 4), (16, 16), (32, 8)]
-SCALED = [(mx, ("mxfp4", 16, 1)), (mx, ("mxfp8-e5m2", 8, 4)), (mx, ("mxint8", 4, 4)), (integer, (8, 12, 2))]
+from tests.rtl_templates.bank import Bench, damaged
+from tests.rtl_templates.encoder.cases import dialect, mx
 
 
-def outputs(case, blocks, **stalls):
-    return run(case.unit, {"x": case.x(blocks)}, {"y": len(case.y(blocks))}, **stalls)
+@pytest.fixture(scope="module")
+def bench():
+    return Bench({name: case.unit for name, case in CASES.items()})
 
 
-@pytest.mark.parametrize(("block", "lanes"), DIALECT)
-def test_a_dialect_encoder_gives_a_beat_a_cycle(block, lanes):
-    case, blocks = dialect(block, lanes), mantissa_blocks(0, block)[:8]
-    found = outputs(case, blocks)
-    assert found.outputs["y"] == case.y(blocks)
-    assert found.is_gapless("x") and found.is_gapless("y")
-    assert found.latency() == 2 * block // lanes + 4
+def wrong_ranges():
+    """A DialectFP4 encoder whose fifth range begins a step later."""
+    ranges = [list(bounds) for bounds in DIALECT_RANGES]
+    ranges[4][0] += 1
+    case = dialect(16, 1)
+    damaged(case.unit, dialect_module, BeneficialRanges=partial(BeneficialRanges, ranges=ranges))
+    return case
 
 
-@pytest.mark.parametrize(("make", "parameters"), SCALED)
-def test_an_encoder_with_a_scale_gives_a_beat_a_cycle(make, parameters):
-    case = make(*parameters)
-    blocks = mantissa_blocks(0, case.block)[:8]
-    found = outputs(case, blocks)
-    assert found.outputs["y"] == case.y(blocks)
-    assert found.is_gapless("x") and found.is_gapless("y")
-    assert found.latency() == case.block // case.lanes + 3
+def narrow_count():
+    """One whose count of elements in a range lacks a bit."""
+    case = dialect(16, 1, exponent=-17)
+    damaged(case.unit, dialect_module, signed_bits=lambda largest: signed_bits(largest) - 1)
+    return case
+
+
+def half_up():
+    """An MXFP4 encoder that rounds half up in place of to even."""
+    case = mx("mxfp4", 16, 1)
+    damaged(case.unit, elements, _round_even=round_shift)
+    return case
+
+
+CASES = {
+    "dialect": dialect(16, 1),
+    "clamped": dialect(16, 1, exponent=-17),
+    "mxfp4": mx("mxfp4", 16, 1),
+    "wrong_ranges": wrong_ranges(),
+    "narrow_count": narrow_count(),
+    "half_up": half_up(),
+}
+
+
+def is_right(bench, name, blocks):
+    case = CASES[name]
+    return bench.y(name, {"x": case.x(blocks)}, len(case.y(blocks))) == case.y(blocks)
 
 
 def test_drawn_blocks_reach_every_dialect_and_equal_counts_in_every_pair():
@@ -67,45 +81,15 @@ def test_drawn_blocks_reach_every_dialect_and_equal_counts_in_every_pair():
     assert set(pair[is_tie].tolist()) == set(range(8))
 
 
-def test_a_wrong_range_is_noticed(monkeypatch):
-    wrong = [list(bounds) for bounds in DIALECT_RANGES]
-    wrong[4][0] += 1
-    monkeypatch.setattr(dialect_module, "BeneficialRanges", partial(BeneficialRanges, ranges=wrong))
-    case, blocks = dialect(16, 4), mantissa_blocks(200, 16)
-    assert outputs(case, blocks).outputs["y"] != case.y(blocks)
+@pytest.mark.parametrize(("right", "fault"), [("dialect", "wrong_ranges"), ("mxfp4", "half_up")])
+def test_a_planted_fault_is_noticed(bench, right, fault):
+    blocks = mantissa_blocks(200, 16)
+    assert is_right(bench, right, blocks) and not is_right(bench, fault, blocks)
 
 
-@pytest.mark.parametrize("missing", [0, 1])
-def test_the_count_holds_a_whole_block_and_needs_every_bit(monkeypatch, missing):
-    monkeypatch.setattr(dialect_module, "signed_bits", lambda largest: signed_bits(largest) - missing)
-    case = dialect(16, 4, exponent=-17)
+def test_the_count_holds_a_whole_block_and_needs_every_bit(bench):
     blocks = torch.tensor([[13] * 16, [9] * 16])
-    assert (outputs(case, blocks).outputs["y"] == case.y(blocks)) == (not missing)
-
-
-def test_half_up_in_place_of_half_even_is_noticed(monkeypatch):
-    monkeypatch.setattr(elements, "_round_even", round_shift)
-    case, blocks = mx("mxfp4", 16, 4), mantissa_blocks(50, 16)
-    assert outputs(case, blocks).outputs["y"] != case.y(blocks)
-
-
-CASES = [
-    *((unit.name, {}) for unit in UNITS),
-    ("dialect_encoder", {"source": "fp16"}),
-    ("dialect_encoder", {"block": 16, "lanes": 2, "exponent": -28}),
-    ("mx_encoder", {"element": "mxfp8-e5m2", "lanes": 2}),
-    ("mx_encoder", {"element": "mxint8"}),
-    ("integer_encoder", {"rounding": "half_up"}),
-    ("integer_encoder", {"bits": 16, "length": 1}),
-]
-
-
-@pytest.mark.parametrize(("name", "parameters"), CASES)
-def test_verilog_is_clean(name, parameters, tmp_path):
-    unit = next(unit for unit in UNITS if unit.name == name)
-    source = tmp_path / "unit.v"
-    source.write_text(component_verilog(unit.make(**parameters), "unit"))
-    assert build.lint([source], "unit") == ""
+    assert is_right(bench, "clamped", blocks) and not is_right(bench, "narrow_count", blocks)
 
 
 @pytest.mark.parametrize(

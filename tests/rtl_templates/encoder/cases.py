@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from mxhw.arithmetic.online_dialect import encode_dialect
 from mxhw.arithmetic.online_scaled import encode_integer, encode_mx
 from mxhw.rtl_templates.encoder import DialectEncoder, IntegerEncoder, MXEncoder
+from tests.rtl_templates.bank import Bench, beats
 
 
 @dataclass(frozen=True)
@@ -23,26 +23,18 @@ class Case:
 
     def x(self, blocks: Tensor) -> list[int]:
         """Beats of values."""
-        return words(blocks, 16, self.lanes)
+        return beats(blocks, 16, self.lanes)
 
     def y(self, blocks: Tensor) -> list[int]:
         """Beats that must come."""
         codes, *fields = self.expected(blocks)
-        beats, at = words(codes, self.code_bits, self.lanes), self.lanes * self.code_bits
+        words, at = beats(codes, self.code_bits, self.lanes), self.lanes * self.code_bits
         above = [0] * len(blocks)
         for values, bits in fields:
             above = [word | value << at for word, value in zip(above, values.tolist(), strict=True)]
             at += bits
         per_block = self.block // self.lanes
-        return [beat | above[i // per_block] for i, beat in enumerate(beats)]
-
-
-def words(values: Tensor, bits: int, lanes: int) -> list[int]:
-    """Values as beats of ``lanes`` fields, Python ints."""
-    rows = (values & ((1 << bits) - 1)).reshape(-1, lanes).numpy()
-    if bits * lanes <= 62:
-        return (rows << np.arange(lanes) * bits).sum(-1).tolist()
-    return [sum(int(value) << i * bits for i, value in enumerate(row)) for row in rows]
+        return [beat | above[i // per_block] for i, beat in enumerate(words)]
 
 
 def dialect(block: int, lanes: int, source: str = "int16", exponent: int = 0) -> Case:
@@ -78,10 +70,21 @@ def integer(bits: int, length: int, lanes: int, exponent: int = 0, rounding: str
     return Case(unit, length, lanes, bits, expected)
 
 
-def check(library: Any, cases: dict[str, Case], blocks: dict[str, Tensor], stall: float = 0.0, seed: int = 0) -> None:
-    """Run all encoders of a bank at once; every beat of every one must be the defined one."""
-    sent = {f"{name}_x": case.x(blocks[name]) for name, case in cases.items()}
-    owed = {f"{name}_y": case.y(blocks[name]) for name, case in cases.items()}
-    run = library.run(sent, {name: len(beats) for name, beats in owed.items()}, stall=stall, seed=seed)
-    for name, beats in owed.items():
-        assert run.ints(name) == beats, name
+def check(bench: Bench, cases: dict[str, Case], blocks: dict[str, Tensor], stall: float = 0.0, seed: int = 0) -> None:
+    """Run all encoders at once; every beat of every one must be the defined one."""
+    assert wrong(bench, cases, blocks, blocks, stall, seed) == []
+
+
+def wrong(
+    bench: Bench,
+    cases: dict[str, Case],
+    sent: dict[str, Tensor],
+    defined: dict[str, Tensor],
+    stall: float = 0.0,
+    seed: int = 0,
+) -> list[str]:
+    """Return the encoders that do not make of ``sent`` the beats of ``defined``."""
+    owed = {name: case.y(defined[name]) for name, case in cases.items()}
+    inputs = {name: {"x": case.x(sent[name])} for name, case in cases.items()}
+    run = bench.run_all(inputs, {name: {"y": len(words)} for name, words in owed.items()}, stall=stall, seed=seed)
+    return [name for name, words in owed.items() if run.ints(f"{name}__y") != words]

@@ -1,4 +1,4 @@
-"""What the tests of hardware share: stimulus of random codes, integer references, and benches with random stalls."""
+"""What the tests of GEMM units with weights in memory share: drawn cases, integer references, a bench with stalls."""
 
 import random
 from collections.abc import Callable
