@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.arithmetic import signed_bits
 from mxhw.arithmetic.online_dialect import FP16_LARGEST, DialectInput, dialect_int16_offset, smallest_position
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_lanes
 from mxhw.rtl_templates.encoder.blocks import largest, magnitude, over_block, tree
 from mxhw.rtl_templates.encoder.dialect_select import BIN_BITS, BeneficialRanges, DialectIndex, dialect_pair
 from mxhw.rtl_templates.integer import leading_one
@@ -65,8 +65,7 @@ class DialectEncoder(wiring.Component):
 
     def __init__(self, *, block: int = 32, lanes: int = 1, source: DialectInput = "int16", exponent: int = 0) -> None:
         require(block in BLOCKS, "block", "16, 32 or 64", block)
-        require_natural("lanes", lanes)
-        require(block % lanes == 0, "lanes", f"a divisor of the block of {block}", lanes)
+        require_lanes(lanes, block, "block")
         require(source in ("int16", "fp16"), "source", "'int16' or 'fp16'", source)
         require(source == "int16" or exponent == 0, "exponent", "0 for fp16", exponent)
         mantissas = _Int16(dialect_int16_offset(exponent), smallest_position(exponent))

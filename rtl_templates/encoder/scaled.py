@@ -12,7 +12,7 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require_lanes, require_natural
 from mxhw.rtl_templates.encoder.blocks import magnitude, over_block, tree
 from mxhw.rtl_templates.encoder.elements import NORMAL_BITS, FloatElement, IntegerElement
 from mxhw.rtl_templates.integer import leading_one
@@ -37,8 +37,7 @@ class ScaledEncoder(wiring.Component):
 
     def __init__(self, *, length: int, name: str, lanes: int, code: Shape, offset: int) -> None:
         require_natural(name, length)
-        require_natural("lanes", lanes)
-        require(length % lanes == 0, "lanes", f"a divisor of the {name} of {length}", lanes)
+        require_lanes(lanes, length, name)
         self._length, self._lanes, self._offset = length, lanes, offset
         self._coded = data.StructLayout({"codes": data.ArrayLayout(code, lanes), "exponent": EXPONENT_BITS})
         super().__init__(

@@ -5,7 +5,7 @@ from typing import Any
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 
-from mxhw.rtl_templates.checks import require
+from mxhw.rtl_templates.checks import require_lanes
 from mxhw.rtl_templates.memory import Rom
 
 __all__ = ["beats_of", "channel_word"]
@@ -13,7 +13,7 @@ __all__ = ["beats_of", "channel_word"]
 
 def beats_of(length: int, lanes: int) -> int:
     """Return the beats of a vector; InputError unless the lanes divide it."""
-    require(length % lanes == 0, "lanes", f"a divisor of the length, {length}", lanes)
+    require_lanes(lanes, length, "length")
     return length // lanes
 
 

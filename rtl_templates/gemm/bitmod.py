@@ -11,7 +11,7 @@ from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import data
 
 from mxhw.arithmetic import SCALE_BITS, bitmod_widths, terms, weight_type_named, weight_types
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_hidden_scale, require_natural
 from mxhw.rtl_templates.decoder import BitModTermDecoder, SerialTerm
 from mxhw.rtl_templates.gemm.layout import Array, column_words, pad
 from mxhw.rtl_templates.gemm.serial_scale import SCALE_LATENCY, TileEnd, scale_bit, scale_control
@@ -71,12 +71,7 @@ class BitModGemm(GemmUnit):
         else:
             require_natural("group", group)
             groups, chunks = whole_groups(shape.k, group, shape.lanes)
-            require(
-                chunks * steps >= SCALE_BITS,
-                "cycles of a group",
-                f"at least the {SCALE_BITS} bits of its scale (group {group}, {shape.lanes} lanes, {steps} terms)",
-                chunks * steps,
-            )
+            require_hidden_scale(group, shape.lanes, steps)
             tiling = Tiling(shape.column_tiles, groups, chunks, steps)
         self.weight_type, self.group = kind, group
         self.widths = bitmod_widths(weight_type, shape.k, group, shape.lanes)

@@ -15,7 +15,7 @@ from amaranth.lib import data
 
 from mxhw.arithmetic import RUNTIME_TYPES, SCALE_BITS, runtime_widths, terms, type_number, weight_type_named
 from mxhw.arithmetic.widths import at_least
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_hidden_scale, require_lanes, require_natural
 from mxhw.rtl_templates.decoder.bitmod_runtime import SELECTORS, SpecialTerms, special_terms_bits
 from mxhw.rtl_templates.gemm.command import CommandLimits
 from mxhw.rtl_templates.gemm.edge import Edge
@@ -94,21 +94,16 @@ class StreamedBitModGemm(StreamedGemm):
         tiles: int = 65535,
         accumulator: int | None = None,
     ) -> None:
-        for name, value in (("group", group), ("lanes", lanes), ("k", k)):
+        for name, value in (("group", group), ("k", k)):
             require_natural(name, value)
+        require_lanes(lanes, group, "group")
         unknown = [name for name in types if name not in RUNTIME_TYPES]
         require(bool(types) and not unknown, "types", f"some of {', '.join(RUNTIME_TYPES)}", tuple(types))
-        require(group % lanes == 0, "lanes", f"a divisor of the group of {group}", lanes)
         require(k >= group, "k", f"at least the group of {group}", k)
         self.types, self.group = tuple(name for name in RUNTIME_TYPES if name in types), group
         self._kinds = [weight_type_named(name) for name in self.types]
         chunks, fewest = group // lanes, min(kind.steps for kind in self._kinds)
-        require(
-            chunks * fewest >= SCALE_BITS,
-            "cycles of a group",
-            f"at least the {SCALE_BITS} bits of its scale (group {group}, {lanes} lanes, {fewest} terms)",
-            chunks * fewest,
-        )
+        require_hidden_scale(group, lanes, fewest)
         tile_chunks = -(-k // group) * chunks
         widths = runtime_widths(self.types, tile_chunks * lanes, group, lanes)
         self.widths = replace(widths, accumulator=at_least("accumulator", accumulator, widths.accumulator))

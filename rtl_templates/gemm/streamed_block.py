@@ -11,7 +11,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Signal, Value
 
 from mxhw.arithmetic import block_element, block_elements, block_widths
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require, require_lanes, require_natural
 from mxhw.rtl_templates.gemm.block_edge import BlockEdge
 from mxhw.rtl_templates.gemm.command import CommandLimits
 from mxhw.rtl_templates.gemm.streamed import BeatBits, Side, StreamedFront, StreamedGemm
@@ -79,9 +79,9 @@ class StreamedBlockGemm(StreamedGemm):
         accumulator: int | None = None,
     ) -> None:
         kind = block_element(element)
-        for name, value in (("block", block), ("lanes", lanes), ("k", k)):
+        for name, value in (("block", block), ("k", k)):
             require_natural(name, value)
-        require(block % lanes == 0, "lanes", f"a divisor of the block of {block}", lanes)
+        require_lanes(lanes, block, "block")
         require(k >= block, "k", f"at least the block of {block}", k)
         everything = (0, kind.largest_exponent)
         self.x_exponents, self.w_exponents = x_exponents or everything, w_exponents or everything

@@ -21,7 +21,7 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.checks import require_lanes, require_natural
 from mxhw.rtl_templates.gemm.drain import Drain
 from mxhw.rtl_templates.gemm.layout import Array, output_matrix, pad, tile_rows, tile_weights, word_ints
 from mxhw.rtl_templates.gemm.sequencer import Sequencer, slot_layout
@@ -212,5 +212,5 @@ class GemmUnit(wiring.Component):
 
 def whole_groups(k: int, group: int, lanes: int) -> tuple[int, int]:
     """Return the groups that cover K and the chunks of each; InputError unless lanes divide the group."""
-    require(group % lanes == 0, "lanes", f"a divisor of the group of {group}", lanes)
+    require_lanes(lanes, group, "group")
     return -(-k // group), group // lanes

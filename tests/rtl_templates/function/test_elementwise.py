@@ -186,8 +186,8 @@ def test_the_catalogue_makes_units_of_several_lanes():
 @pytest.mark.parametrize(
     "make,message",
     [
-        (lambda: Requantize(spec=REQUANTIZES["requantize"][0], lanes=4), "lanes must be a divisor of the length, 6"),
-        (lambda: Embedding(spec=EMBEDDINGS["embedding"][0], lanes=3), "lanes must be a divisor of the length, 10"),
+        (lambda: Requantize(spec=REQUANTIZES["requantize"][0], lanes=4), "lanes must be a divisor of the length of 6"),
+        (lambda: Embedding(spec=EMBEDDINGS["embedding"][0], lanes=3), "lanes must be a divisor of the length of 10"),
         (lambda: Add(spec=AddSpec(), lanes=0), "lanes must be an integer of at least 1"),
         (lambda: Multiply(spec=MultiplySpec(), lanes=0), "lanes must be an integer of at least 1"),
         (lambda: ReLU(bits=1), "bits must be an integer of at least 2"),

@@ -178,7 +178,7 @@ def test_verilog_is_clean(bench):
 @pytest.mark.parametrize(
     "given,message",
     [
-        ({"lanes": 3}, "lanes must be a divisor of the length, 128, not 3"),
+        ({"lanes": 3}, "lanes must be a divisor of the length of 128, not 3"),
         ({"lanes": 0}, "lanes must be an integer of at least 1, not 0"),
         ({"length": 0}, "length must be an integer of at least 1, not 0"),
     ],
