@@ -18,7 +18,7 @@ from mxhw.synthesis.yosys import Source, YosysError, run_yosys, statistics
 
 __all__ = ["RECIPES", "CellArea", "GateCount", "count_gates", "map_to_cells"]
 
-_MEMORIES = frozenset({"mxhw_rom", "mxhw_ram"})
+_MEMORIES = frozenset({"mxhw_rom", "mxhw_ram", "$anyseq"})  # the last is where a queue was cut out
 _PREPARE = "strash;&get,-n;&fraig,-x;&put;scorr;dc2;strash"
 _SHRINK = (
     "balance,-l;resub,-K,6,-l;rewrite,-l;resub,-K,6,-N,2,-l;refactor,-l;resub,-K,8,-l;balance,-l;resub,-K,8,-N,2,-l;"
@@ -88,6 +88,7 @@ def count_gates(source: Source, folder: Path) -> GateCount:
     run_yosys(
         [
             *source.write(folder),
+            *source.cut_queues(),
             f"synth -flatten -top {source.name}",
             "tee -o cells.json stat -json",
             "tee -o cmos.json stat -json -tech cmos",
@@ -142,11 +143,9 @@ def _map_registers(source: Source, library: Library, folder: Path) -> int:
     registers = [
         f"dfflibmap -liberty {file}" for file, has in zip(library.place(folder), library.sequential, strict=True) if has
     ]
-    synth = f"synth -flatten -top {source.name}"
+    read = (*source.write(folder), *source.cut_queues(), f"synth -flatten -top {source.name}")
     try:
-        run_yosys(
-            [*source.write(folder), synth, *registers, "tee -o mapped.json stat -json", "write_rtlil mapped.il"], folder
-        )
+        run_yosys([*read, *registers, "tee -o mapped.json stat -json", "write_rtlil mapped.il"], folder)
     except YosysError as error:
         raise InputError(f"cannot map to library {library.name}: {error.complaint}") from None
     cells = _cells(statistics(folder, "mapped.json"))

@@ -37,6 +37,8 @@ _BLACK_BOXES = """
    input [ADDRESS-1:0] address, output [WIDTH-1:0] data); endmodule
 """
 _MEMORY = re.compile(r"cell \\mxhw_r[ao]m .*\n\s+parameter \\WIDTH (\d+)\n\s+parameter \\DEPTH (\d+)")
+_QUEUE = re.compile(r"memory width (\d+) size (\d+)")
+_QUEUE_WORDS = 32  # from here on, the words of a memory inside a component are no registers
 # A wire called like one bit of another makes yosys 0.70 stop at an assertion when it splits that other into bits.
 _ELEMENT = re.compile(r"(\\[^\s\[]+)\[(\d+)\]")
 _ERROR = re.compile(r"ERROR: (.*)")
@@ -114,18 +116,32 @@ class Source:
     Attributes
     ----------
     text : RTLIL whose top module is ``name``; the memory components are instances of black boxes.
-    memory_bits : what those memories hold.
+    boxed_bits : what those memories hold.
+    queued_bits : what other memories of 32 words and more hold, queues for instance.
     """
 
     text: str
     name: str
-    memory_bits: int = 0
+    boxed_bits: int = 0
+    queued_bits: int = 0
+
+    @property
+    def memory_bits(self) -> int:
+        """What the memories hold that counts of gates leave out."""
+        return self.boxed_bits + self.queued_bits
+
+    def cut_queues(self) -> tuple[str, ...]:
+        """Return the commands, after those that read the source, that take memories of 32 words and more out."""
+        if not self.queued_bits:
+            return ()
+        flat = (f"hierarchy -check -top {self.name}", "proc", "flatten", "opt -full", "memory -nomap")
+        return (*flat, f"cutpoint t:$mem_v2 r:SIZE>={_QUEUE_WORDS} %i")
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Write the text into ``folder``; return the commands that read it there."""
         (folder / f"{self.name}.il").write_text(self.text, encoding="utf-8")
         boxes: tuple[str, ...] = ()
-        if self.memory_bits:
+        if self.boxed_bits:
             (folder / "memories.v").write_text(_BLACK_BOXES, encoding="utf-8")
             boxes = ("read_verilog -lib memories.v",)
         return (*boxes, f"read_rtlil {self.name}.il")
@@ -142,7 +158,9 @@ def source_of(component: wiring.Component, name: str = "top", *, black_boxes: bo
     platform = _BlackBoxMemories() if black_boxes else None
     text = rtlil.convert(component, name=name, platform=platform, emit_src=False)
     text = _ELEMENT.sub(r"\1.\2", text)
-    return Source(text, name, sum(int(width) * int(depth) for width, depth in _MEMORY.findall(text)))
+    boxed, queues = ([(int(width), int(words)) for width, words in kind.findall(text)] for kind in (_MEMORY, _QUEUE))
+    queued = sum(width * words for width, words in queues if words >= _QUEUE_WORDS)
+    return Source(text, name, sum(width * words for width, words in boxed), queued)
 
 
 def statistics(folder: Path, name: str = "stat.json") -> dict[str, Any]:

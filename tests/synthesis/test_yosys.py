@@ -7,7 +7,9 @@ import pytest
 from mxhw import errors
 from mxhw.errors import MissingToolError
 from mxhw.rtl_templates.memory import ActivationBuffer
+from mxhw.rtl_templates.stream import Fifo
 from mxhw.synthesis import YosysError, require_yosys, source_of
+from mxhw.synthesis.asic import count_gates
 from mxhw.synthesis.yosys import run_yosys
 
 
@@ -40,8 +42,16 @@ def test_memories_are_black_boxes_whose_bits_are_told() -> None:
     assert source.memory_bits == 2 * 16 * 8
     assert "mxhw_ram" in source.text
     whole = source_of(ActivationBuffer(width=8, chunks=16), black_boxes=False)
-    assert whole.memory_bits == 0
+    assert (whole.boxed_bits, whole.queued_bits) == (0, 2 * 16 * 8)
     assert "mxhw_ram" not in whole.text
+
+
+def test_a_long_queue_counts_as_memory_and_a_short_one_as_registers(tmp_path: Path) -> None:
+    long, short = (source_of(Fifo(shape=8, depth=depth)) for depth in (100, 10))
+    assert short.memory_bits == 0 and not short.cut_queues()
+    assert long.memory_bits >= 8 * 90
+    assert count_gates(short, tmp_path).flip_flops > 8 * 8
+    assert count_gates(long, tmp_path).flip_flops < 8 * 8
 
 
 def test_the_same_component_gives_the_same_text() -> None:
