@@ -157,6 +157,7 @@ def _show(output: Output, results: list[tuple[UnitChoice, Figures]], clock: floa
         for choice, f in results
         for family, pair in f.fpga.items()
         for allowed, r in (("yes", pair.with_dsp), ("no", pair.without_dsp))
+        if r is not None
     ]
     if rows:
         columns = ["unit", "family", "DSP allowed", "LUT", "flip-flops", "carry", "DSP", "LUT memory", "clock, MHz"]

@@ -11,16 +11,16 @@ from mxhw.progress import Progress, SilentProgress
 from mxhw.synthesis.asic import CellArea, GateCount, count_gates, map_to_cells
 from mxhw.synthesis.fpga import Family, Resources, clock_wrapper, count_resources, place_and_route, router_version
 from mxhw.synthesis.liberty import Library
-from mxhw.synthesis.yosys import Source, source_of, tool_version
+from mxhw.synthesis.yosys import Source, YosysCrash, source_of, tool_version
 
 __all__ = ["FamilyFigures", "Figures", "measure", "resources_on", "tool_versions"]
 
 
 @dataclass(frozen=True)
 class FamilyFigures:
-    """Resources on an FPGA family, with DSP blocks allowed and without."""
+    """Resources on an FPGA family, with DSP blocks allowed (None where yosys died of that) and without."""
 
-    with_dsp: Resources
+    with_dsp: Resources | None
     without_dsp: Resources
 
 
@@ -92,7 +92,10 @@ def resources_on(source: Source, routed: Source | None, family: Family, folder: 
             return counted
         return replace(counted, clock=place_and_route(routed, family, folder, dsp=dsp))
 
-    with_dsp = figures(True)
+    try:
+        with_dsp = figures(True)
+    except YosysCrash:  # yosys 0.70 does on norms, where it looks for iCE40's DSP blocks
+        return FamilyFigures(None, figures(False))
     return FamilyFigures(with_dsp, figures(False) if with_dsp.dsp else with_dsp)
 
 

@@ -149,8 +149,9 @@ def _entry(
         figures = [
             {"size": r.lut_sites, "flip_flops": r.flip_flops, "carry": r.carry, "dsp": r.dsp, "clock": r.clock}
             for r in (pair.without_dsp, pair.with_dsp)
+            if r is not None
         ]
-        return {**figures[0], "with_dsp": figures[1]}
+        return {**figures[0], "with_dsp": figures[1] if pair.with_dsp else None}
     gates = count_gates(source, folder)
     return {"size": gates.cells, "flip_flops": gates.flip_flops, "nand2": gates.nand2, "transistors": gates.transistors}
 

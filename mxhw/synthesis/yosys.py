@@ -20,7 +20,16 @@ from amaranth.lib import wiring
 
 from mxhw.errors import InputError, require_extra
 
-__all__ = ["Source", "YosysError", "require_yosys", "run_yosys", "source_of", "statistics", "tool_version"]
+__all__ = [
+    "Source",
+    "YosysCrash",
+    "YosysError",
+    "require_yosys",
+    "run_yosys",
+    "source_of",
+    "statistics",
+    "tool_version",
+]
 
 _RUNNER = """
 import sys
@@ -53,6 +62,10 @@ class YosysError(InputError):
         super().__init__(complaint)
         self.complaint = complaint
         self.log = log
+
+
+class YosysCrash(YosysError):
+    """Yosys died of a fault of its own; another option may avoid it."""
 
 
 def require_yosys() -> None:
@@ -93,7 +106,7 @@ def run_yosys(commands: Sequence[str], folder: Path, *, timeout: float | None = 
     except subprocess.TimeoutExpired:
         raise YosysError(f"yosys did not finish within {timeout:g} s") from None
     if done.returncode != 0:
-        raise YosysError(_complaint(done), done.stdout + done.stderr)
+        raise (YosysCrash if done.returncode < 0 else YosysError)(_complaint(done), done.stdout + done.stderr)
     return done.stdout
 
 
