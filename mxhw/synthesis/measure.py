@@ -11,7 +11,7 @@ from mxhw.progress import Progress, SilentProgress
 from mxhw.synthesis.asic import CellArea, GateCount, count_gates, map_to_cells
 from mxhw.synthesis.fpga import Family, Resources, clock_wrapper, count_resources, place_and_route, router_version
 from mxhw.synthesis.liberty import Library
-from mxhw.synthesis.yosys import Source, YosysCrash, source_of, tool_version
+from mxhw.synthesis.yosys import Source, YosysCrashError, source_of, tool_version
 
 __all__ = ["FamilyFigures", "Figures", "measure", "resources_on", "tool_versions"]
 
@@ -94,7 +94,7 @@ def resources_on(source: Source, routed: Source | None, family: Family, folder: 
 
     try:
         with_dsp = figures(True)
-    except YosysCrash:  # yosys 0.70 does on norms, where it looks for iCE40's DSP blocks
+    except YosysCrashError:  # yosys 0.70 does on norms, where it looks for iCE40's DSP blocks
         return FamilyFigures(None, figures(False))
     return FamilyFigures(with_dsp, figures(False) if with_dsp.dsp else with_dsp)
 

@@ -22,7 +22,7 @@ from mxhw.errors import InputError, require_extra
 
 __all__ = [
     "Source",
-    "YosysCrash",
+    "YosysCrashError",
     "YosysError",
     "require_yosys",
     "run_yosys",
@@ -64,7 +64,7 @@ class YosysError(InputError):
         self.log = log
 
 
-class YosysCrash(YosysError):
+class YosysCrashError(YosysError):
     """Yosys died of a fault of its own; another option may avoid it."""
 
 
@@ -106,7 +106,7 @@ def run_yosys(commands: Sequence[str], folder: Path, *, timeout: float | None = 
     except subprocess.TimeoutExpired:
         raise YosysError(f"yosys did not finish within {timeout:g} s") from None
     if done.returncode != 0:
-        raise (YosysCrash if done.returncode < 0 else YosysError)(_complaint(done), done.stdout + done.stderr)
+        raise (YosysCrashError if done.returncode < 0 else YosysError)(_complaint(done), done.stdout + done.stderr)
     return done.stdout
 
 
