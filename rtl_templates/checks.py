@@ -1,6 +1,6 @@
 """Argument checks that every constructor shares; messages read "X must be A, not {value!r}"."""
 
-from mxhw.arithmetic import SCALE_BITS
+from mxhw.arithmetic import SCALE_BITS, hides_scale
 from mxhw.errors import InputError
 
 __all__ = ["require", "require_hidden_scale", "require_lanes", "require_natural"]
@@ -27,7 +27,7 @@ def require_lanes(lanes: object, length: int, what: str) -> None:
 def require_hidden_scale(group: int, lanes: int, steps: int) -> None:
     """Raise InputError unless a group of weights takes as many cycles as the serial multiplication by its scale."""
     require(
-        group // lanes * steps >= SCALE_BITS,
+        hides_scale(group, lanes, steps),
         "cycles of a group",
         f"at least the {SCALE_BITS} bits of its scale (group {group}, {lanes} lanes, {steps} terms)",
         group // lanes * steps,

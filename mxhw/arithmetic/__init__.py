@@ -30,7 +30,16 @@ from mxhw.arithmetic.terms import (
     weight_type_named,
     weight_types,
 )
-from mxhw.arithmetic.units import SCALE_BITS, Unit, supports, unit_for, weight_group, weight_type, weight_unit
+from mxhw.arithmetic.units import (
+    SCALE_BITS,
+    Unit,
+    hides_scale,
+    supports,
+    unit_for,
+    weight_group,
+    weight_type,
+    weight_unit,
+)
 from mxhw.arithmetic.widths import (
     BitModWidths,
     BlockWidths,
@@ -74,6 +83,7 @@ __all__ = [
     "encode_mx",
     "gemm",
     "gemm_accumulators",
+    "hides_scale",
     "integer_sum_bits",
     "runtime_widths",
     "serial_term",

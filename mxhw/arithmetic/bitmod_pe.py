@@ -35,6 +35,7 @@ from torch import Tensor
 
 from mxhw.arithmetic.rounding import leading_one
 from mxhw.arithmetic.terms import EXPONENT_LARGEST, WeightType
+from mxhw.arithmetic.widths import signed_bits
 from mxhw.errors import InputError
 
 __all__ = [
@@ -176,8 +177,10 @@ def fp16_widths(
     exponent = EXPONENT_LARGEST if any(k.magnitudes for k in kinds) else max(k.largest_exponent for k in kinds)
     if accumulator == "exact":
         product, total = _FP16_LARGEST << exponent, _FP16_LARGEST * largest * group
-        bits = _signed(total)
-        return Fp16Widths(_signed(product), _signed(lanes * product), bits, bits, 0, _signed(total * SCALE_LARGEST))
+        bits = signed_bits(total)
+        return Fp16Widths(
+            signed_bits(product), signed_bits(lanes * product), bits, bits, 0, signed_bits(total * SCALE_LARGEST)
+        )
     # A normalised sum of exponent x is at least 2**(MANTISSA_BITS - 2 + x - bias); floors add less than 1 a step.
     reach = (_FP16_LARGEST >> 24) * largest * group
     if (8 * reach).bit_length() >= MANTISSA_BITS - 1 - ACCUMULATOR_BIAS + (1 << EXPONENT_BITS):
@@ -185,12 +188,12 @@ def fp16_widths(
     product = _SIGNIFICAND_LARGEST << GUARD_BITS
     mantissa = 1 << MANTISSA_BITS - 1
     return Fp16Widths(
-        _signed(product),
-        _signed(lanes * product),
-        _signed((lanes * product << significance) + mantissa),
+        signed_bits(product),
+        signed_bits(lanes * product),
+        signed_bits((lanes * product << significance) + mantissa),
         MANTISSA_BITS,
         EXPONENT_BITS,
-        _signed(mantissa * SCALE_LARGEST),
+        signed_bits(mantissa * SCALE_LARGEST),
     )
 
 
@@ -224,8 +227,3 @@ def exact_sum(steps: Fp16Steps) -> Tensor:
 
 def _signed_by(magnitude: Tensor, sign: Tensor) -> Tensor:
     return torch.where(sign != 0, -magnitude, magnitude)
-
-
-def _signed(largest: int) -> int:
-    """Bits of a two's-complement register for -largest..largest."""
-    return largest.bit_length() + 1

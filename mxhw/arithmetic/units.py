@@ -6,7 +6,7 @@ from mxhw.arithmetic.terms import terms
 from mxhw.errors import InputError
 from mxhw.formats import BitModFormat, DialectFormat, Format, IntegerFormat, parse_format
 
-__all__ = ["SCALE_BITS", "Unit", "supports", "unit_for", "weight_group", "weight_type", "weight_unit"]
+__all__ = ["SCALE_BITS", "Unit", "hides_scale", "supports", "unit_for", "weight_group", "weight_type", "weight_unit"]
 
 Unit = Literal["bitmod", "dialect"]
 
@@ -79,9 +79,14 @@ def _is_serial_weight(w: Format) -> bool:
     return w.scale_dtype == "s8" and _hides_scale(w.group, weight_type(w))
 
 
+def hides_scale(group: int, lanes: int, steps: int) -> bool:
+    """Whether a group takes no fewer cycles than its serial scale has bits; ``steps``: cycles of a chunk of lanes."""
+    return group // lanes * steps >= SCALE_BITS
+
+
 def _hides_scale(group: int, kind: str) -> bool:
-    """Whether a group of weights fills its lanes and takes no fewer cycles than its serial scale has bits."""
-    return group % _LANES == 0 and group // _LANES * terms(kind) >= SCALE_BITS
+    """Whether a group of weights fills its lanes and hides its scale."""
+    return group % _LANES == 0 and hides_scale(group, _LANES, terms(kind))
 
 
 def _format(fmt: Format | str) -> Format:

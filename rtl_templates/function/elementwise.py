@@ -19,7 +19,22 @@ def _beats(bits: int, lanes: int) -> stream.Signature:
     return stream.Signature(data.ArrayLayout(signed(bits), lanes))
 
 
-class Add(wiring.Component):
+class _Pairwise(wiring.Component):
+    """Two operands, lane by lane, and their result: what Add and Multiply have in common."""
+
+    def __init__(self, *, spec: AddSpec | MultiplySpec, lanes: int = 1) -> None:
+        require_natural("lanes", lanes)
+        self._spec, self._lanes = spec, lanes
+        super().__init__(
+            {
+                "left": In(_beats(spec.left_bits, lanes)),
+                "right": In(_beats(spec.right_bits, lanes)),
+                "y": Out(_beats(spec.output_bits, lanes)),
+            }
+        )
+
+
+class Add(_Pairwise):
     """A saturating sum, one beat a cycle, latency 2: align, add.
 
     Parameters
@@ -40,17 +55,6 @@ class Add(wiring.Component):
 
     latency = 2
 
-    def __init__(self, *, spec: AddSpec, lanes: int = 1) -> None:
-        require_natural("lanes", lanes)
-        self._spec, self._lanes = spec, lanes
-        super().__init__(
-            {
-                "left": In(_beats(spec.left_bits, lanes)),
-                "right": In(_beats(spec.right_bits, lanes)),
-                "y": Out(_beats(spec.output_bits, lanes)),
-            }
-        )
-
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         spec = self._spec
@@ -65,7 +69,7 @@ class Add(wiring.Component):
         return m
 
 
-class Multiply(wiring.Component):
+class Multiply(_Pairwise):
     """A product that is requantized, one beat a cycle, latency 3: operands, product, rounding (a DSP's registers).
 
     Parameters
@@ -82,17 +86,6 @@ class Multiply(wiring.Component):
     """
 
     latency = 3
-
-    def __init__(self, *, spec: MultiplySpec, lanes: int = 1) -> None:
-        require_natural("lanes", lanes)
-        self._spec, self._lanes = spec, lanes
-        super().__init__(
-            {
-                "left": In(_beats(spec.left_bits, lanes)),
-                "right": In(_beats(spec.right_bits, lanes)),
-                "y": Out(_beats(spec.output_bits, lanes)),
-            }
-        )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -9,7 +9,7 @@ from amaranth.lib import data
 
 from mxhw.arithmetic.functions.layer_norm import BIAS_FRACTION, MEAN_FRACTION, LayerNormSpec
 from mxhw.rtl_templates.checks import require_natural
-from mxhw.rtl_templates.function.norm import Norm, NormShape, always, any_of, magnitude_shift
+from mxhw.rtl_templates.function.norm import Norm, NormShape, always, any_of, magnitude_shift, taken_flags
 from mxhw.rtl_templates.function.vector_store import VectorStore
 from mxhw.rtl_templates.integer import round_shift
 from mxhw.rtl_templates.template import UnitTemplate
@@ -65,10 +65,7 @@ class LayerNorm(Norm):
 
     def _survey(self, m: Module, store: VectorStore, taken: Value) -> None:
         spec, reciprocal = self._spec, self._spec.reciprocal
-        valid, first, last = (
-            always(m, flag, name)
-            for flag, name in ((taken, "taken"), (store.first, "taken_first"), (store.last, "taken_last"))
-        )
+        valid, first, last = taken_flags(m, store, taken)
         total, high, low = self._running(m, valid, first)
         product = always(m, total * reciprocal.multiplier, "product", stages=2)
         rounded = round_shift(product, reciprocal.places - MEAN_FRACTION)

@@ -8,7 +8,7 @@ leaves a store the next one enters it. Its definition is `mxhw.arithmetic.functi
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -28,7 +28,7 @@ from mxhw.rtl_templates.function.table import TableLookup
 from mxhw.rtl_templates.function.vector_store import VectorStore
 from mxhw.rtl_templates.integer import leading_one, round_shift, saturate
 
-__all__ = ["Norm", "NormShape", "always", "any_of", "magnitude_shift"]
+__all__ = ["Norm", "NormShape", "always", "any_of", "magnitude_shift", "taken_flags"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,12 @@ def always(m: Module, value: Any, name: str, stages: int = 1) -> Value:
     """Return ``value`` of ``stages`` clock edges ago; flags that must start at 0 are reset."""
     value = Value.cast(value)
     return delay(m, value, stages, enable=Const(1), name=name, reset_less=len(value) > 1)
+
+
+def taken_flags(m: Module, store: VectorStore, taken: Value) -> Iterator[Value]:
+    """Yield, a cycle late, whether a beat was taken, and whether it was its vector's first, its last one."""
+    for flag, name in ((taken, "taken"), (store.first, "taken_first"), (store.last, "taken_last")):
+        yield always(m, flag, name)
 
 
 def magnitude_shift(largest: Value) -> Value:

@@ -8,7 +8,7 @@ from amaranth.lib import data
 
 from mxhw.arithmetic.functions.rms_norm import RMSNormSpec
 from mxhw.rtl_templates.checks import require_natural
-from mxhw.rtl_templates.function.norm import Norm, NormShape, always, any_of, magnitude_shift
+from mxhw.rtl_templates.function.norm import Norm, NormShape, always, any_of, magnitude_shift, taken_flags
 from mxhw.rtl_templates.function.vector_store import VectorStore
 from mxhw.rtl_templates.template import UnitTemplate
 
@@ -60,10 +60,7 @@ class RMSNorm(Norm):
     def _survey(self, m: Module, store: VectorStore, taken: Value) -> None:
         magnitudes = [abs(self.x.payload[lane]) for lane in range(self._lanes)]
         beat = always(m, any_of(magnitudes)[: self._shape.input_bits - 1], "beat_magnitude")
-        valid, first, last = (
-            always(m, flag, name)
-            for flag, name in ((taken, "taken"), (store.first, "taken_first"), (store.last, "taken_last"))
-        )
+        valid, first, last = taken_flags(m, store, taken)
         magnitude = Signal.like(beat)
         with m.If(valid):
             m.d.sync += magnitude.eq(Mux(first, 0, magnitude) | beat)
