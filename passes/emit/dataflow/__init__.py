@@ -1,0 +1,1 @@
+"""Emission of whole graphs: every step a component, streams between them."""

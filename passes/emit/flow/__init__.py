@@ -1,0 +1,1 @@
+"""What FPGA tools need beside the Verilog: project descriptions, constraints, file lists."""

@@ -1,0 +1,1 @@
+"""From a captured float graph and an assignment to integers."""

@@ -1,0 +1,1 @@
+"""AXI-Stream and AXI-Lite in front of an emitted design."""

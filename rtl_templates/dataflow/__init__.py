@@ -1,0 +1,1 @@
+"""Components of whole graphs: streams of vectors, one per token, in and out."""
