@@ -8,6 +8,7 @@ from mxhw.sim.build import Build, build_simulator, lint
 from mxhw.sim.cache import BuildError, default_cache
 from mxhw.sim.compare import Comparison, Mismatch, compare_beats
 from mxhw.sim.cosim import COSIM_FILE, CosimCase, CosimReport, find_designs, run_cosim
+from mxhw.sim.dataflow import DataflowDesign, DataflowResult, run_dataflow
 from mxhw.sim.design import GemmDesign
 from mxhw.sim.library import Library, Run, build_library, build_library_from_sources
 from mxhw.sim.protocol import check_streams
@@ -20,6 +21,8 @@ __all__ = [
     "Comparison",
     "CosimCase",
     "CosimReport",
+    "DataflowDesign",
+    "DataflowResult",
     "GemmDesign",
     "Library",
     "Mismatch",
@@ -35,4 +38,5 @@ __all__ = [
     "find_designs",
     "lint",
     "run_cosim",
+    "run_dataflow",
 ]

@@ -1,9 +1,10 @@
 """Values of ports as arrays: uint64 [n] (int64 where the shape is signed) up to 64 bits, uint32 [n, words] above.
 
-Words are lowest first. Whatever does not fit is refused, never cut off.
+Words are lowest first. Whatever does not fit is refused, never cut off. Files of beats have one a line, in hex.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,15 @@ import numpy.typing as npt
 
 from mxhw.errors import InputError
 
-__all__ = ["Array", "Values", "pack", "to_ints", "unpack"]
+__all__ = ["Array", "Values", "pack", "read_beats", "to_ints", "unpack"]
 
 Array = npt.NDArray[Any]
 Values = Sequence[int] | Array
+
+_NEWLINE, _NO_DIGIT = ord("\n"), 255
+_DIGITS = np.full(256, _NO_DIGIT, np.uint8)
+for _text in (b"0123456789abcdef", b"0123456789ABCDEF"):
+    _DIGITS[np.frombuffer(_text, np.uint8)] = np.arange(16, dtype=np.uint8)
 
 
 def pack(values: Values, width: int, signed: bool, what: str) -> Array:
@@ -58,6 +64,55 @@ def to_ints(values: Array, width: int = 0, signed: bool = False) -> list[int]:
     data = np.ascontiguousarray(values).tobytes()
     ints = [int.from_bytes(data[i : i + stride], "little") for i in range(0, len(data), stride)]
     return [value - (value >> (width - 1) << width) for value in ints] if signed else ints
+
+
+def read_beats(path: Path, width: int, count: int) -> Array:
+    """Read `count` patterns of `width` bits from a file with one a line, in hex: uint64 [n], or uint32 [n, words].
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, a line is no number or too wide, or there are more or fewer; names file and line.
+    """
+    try:
+        text = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot read the beats in {path}: {error.strerror}") from error
+    if text.size and text[-1] != _NEWLINE:
+        text = np.append(text, np.uint8(_NEWLINE))
+    ends = np.flatnonzero(text == _NEWLINE)
+    if len(ends) != count:
+        raise InputError(f"{path} has {len(ends)} beats, not {count}")
+    lengths = np.diff(ends, prepend=-1) - 1
+    digits = _digits(text, ends, lengths)
+    wrong = (digits == _NO_DIGIT).any(axis=1) | (lengths == 0)
+    wide = -(-width // 4)
+    if digits.shape[1] > wide:
+        wrong |= digits[:, :-wide].any(axis=1)
+        digits = digits[:, -wide:]
+    if width % 4 and digits.shape[1] == wide:
+        wrong |= digits[:, 0] >> (width % 4) != 0
+    if wrong.any():
+        line = int(np.flatnonzero(wrong)[0])
+        said = text[ends[line] - lengths[line] : ends[line]][:40].tobytes().decode(errors="replace")
+        raise InputError(f"{path}, line {line + 1}: a beat must be a hex number of {width} bits, not {said!r}")
+    octets = 8 if width <= 64 else -(-width // 32) * 4
+    nibbles = np.zeros((count, 2 * octets), np.uint8)
+    nibbles[:, 2 * octets - digits.shape[1] :] = digits
+    big = nibbles[:, ::2] << 4 | nibbles[:, 1::2]
+    return big.view(">u8")[:, 0].astype(np.uint64) if width <= 64 else big.view(">u4")[:, ::-1].astype(np.uint32)
+
+
+def _digits(text: Array, ends: Array, lengths: Array) -> Array:
+    """Return the digits of all lines [lines, longest], padded with zeros in front."""
+    longest = int(lengths.max(initial=0))
+    if (lengths == longest).all():
+        return _DIGITS[text.reshape(len(ends), longest + 1)[:, :-1]]
+    digits = np.zeros((len(ends), longest), np.uint8)
+    for place in range(1, longest + 1):
+        there = lengths >= place
+        digits[there, -place] = _DIGITS[text[ends[there] - place]]
+    return digits
 
 
 def _array(values: Sequence[int], what: str) -> Array:

@@ -1,4 +1,7 @@
-"""Runs the cocotb bench (`bench.py`) in a design's folder, with Verilator or Icarus Verilog; reads what it found."""
+"""Runs a cocotb bench (`bench.py`, `dataflow_bench.py`) in a design's folder, with Verilator or Icarus Verilog.
+
+Benches write what they found into files; here these become records.
+"""
 
 import json
 import os
@@ -6,17 +9,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mxhw.errors import InputError
 from mxhw.sim.build import GEMM_PORTS, build_simulator
 from mxhw.sim.cache import BuildError
 from mxhw.sim.streams import SimulationError
+from mxhw.sim.taps import TapComparison
 from mxhw.sim.toolchain import find_program
 
-__all__ = ["BenchResult", "Simulator", "compile_icarus", "compile_verilator", "run_bench"]
+__all__ = [
+    "BenchResult",
+    "DataflowBenchResult",
+    "Simulator",
+    "compile_icarus",
+    "compile_verilator",
+    "run_bench",
+    "run_dataflow_bench",
+]
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,16 @@ class BenchResult:
     port: str | None
     beat: int | None
     outputs: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class DataflowBenchResult:
+    """One run of a dataflow design: its cycles, or the broken promise, and what all its ports and taps found."""
+
+    cycles: int | None
+    error: str | None
+    deadlock: bool
+    compared: Mapping[str, TapComparison]
 
 
 @dataclass(frozen=True)
@@ -102,9 +126,35 @@ def run_bench(
     SimulationError
         If it ends without a result.
     """
+    with _finished(simulator, folder, runs, "bench.py") as scratch:
+        return [_result(scratch, index, streams) for index in range(len(runs))]
+
+
+def run_dataflow_bench(simulator: Simulator, folder: Path, stall: float, seed: int) -> DataflowBenchResult:
+    """Run the bench of a dataflow design in `folder`; errors are those of :func:`run_bench`."""
+    with _finished(simulator, folder, [(stall, seed)], "dataflow_bench.py") as scratch:
+        record = json.loads((scratch / "run0.json").read_text())
+    streams: dict[str, dict[str, Any]] = record["streams"]
+    compared = {
+        name: TapComparison(
+            found["expected"],
+            found["moved"],
+            found["different"],
+            found["first"],
+            None,
+            None if found["got"] is None else int(found["got"], 16),
+        )
+        for name, found in streams.items()
+    }
+    return DataflowBenchResult(record["cycles"], record["error"], record["deadlock"], compared)
+
+
+@contextmanager
+def _finished(simulator: Simulator, folder: Path, runs: Sequence[tuple[float, int]], bench: str) -> Iterator[Path]:
+    """Run one of our benches and give the folder with what it wrote."""
     with tempfile.TemporaryDirectory(prefix="mxhw-cosim-") as name:
         scratch = Path(name)
-        shutil.copy(Path(__file__).with_name("bench.py"), scratch / "mxhw_bench.py")
+        shutil.copy(Path(__file__).with_name(bench), scratch / "mxhw_bench.py")
         asked = [{"stall": stall, "seed": seed} for stall, seed in runs]
         environment = bench_environment(simulator.top, scratch, "mxhw_bench")
         if simulator.writes_at_once:
@@ -126,7 +176,7 @@ def run_bench(
             raise SimulationError(
                 f"the simulation of {folder.name} ended without a result (exit code {done.returncode}):\n{tail}"
             )
-        return [_result(scratch, index, streams) for index in range(len(runs))]
+        yield scratch
 
 
 def bench_environment(top: str, scratch: Path, module: str) -> dict[str, str]:

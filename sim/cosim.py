@@ -3,7 +3,7 @@
 Each layer is streamed twice: without stalls, for the cycles that the unit predicts, and with random stalls on both
 ports. Outputs of both runs are compared and both count as mismatches; an output counts once. Either engine does it, in
 the same number of cycles: cocotb with the bench that lies beside the design and runs anywhere, or the bulk engine
-(`library.py`) with the unit inside this process.
+(`library.py`) with the unit inside this process. Whole designs (`dataflow.py`) are run the same way.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from mxhw.errors import InputError
 from mxhw.files import write_text
@@ -19,7 +19,9 @@ from mxhw.progress import Progress, SilentProgress
 from mxhw.sim.beats import to_ints
 from mxhw.sim.cocotb_engine import BenchResult, compile_verilator, run_bench
 from mxhw.sim.compare import Comparison, Mismatch, compare_beats
-from mxhw.sim.design import DESIGN_FILE, X_BEATS_FILE, Y_BEATS_FILE, GemmDesign
+from mxhw.sim.dataflow import Engine, is_dataflow_design
+from mxhw.sim.dataflow_cosim import DataflowCase, simulate_dataflow
+from mxhw.sim.design import DESIGN_FILE, X_BEATS_FILE, Y_BEATS_FILE, GemmDesign, check_image
 from mxhw.sim.library import Library, build_library_from_sources
 from mxhw.sim.ports import check_stall
 from mxhw.sim.streams import SimulationError, StreamError
@@ -27,8 +29,6 @@ from mxhw.sim.streams import SimulationError, StreamError
 __all__ = ["COSIM_FILE", "CosimCase", "CosimReport", "Engine", "SimulationError", "find_designs", "run_cosim"]
 
 COSIM_FILE = "cosim.json"
-
-Engine = Literal["cocotb", "bulk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,32 +67,39 @@ class CosimCase:
 
 @dataclass(frozen=True)
 class CosimReport:
-    """All layers; `passed` only if every output of every run is exact and no port misbehaved."""
+    """All layers and whole designs; `passed` only if every output of every run is exact and no port misbehaved."""
 
     cases: tuple[CosimCase, ...]
+    designs: tuple[DataflowCase, ...] = ()
 
     @property
     def outputs(self) -> int:
-        """Accumulators compared."""
-        return sum(case.outputs for case in self.cases)
+        """Accumulators of layers and beats of designs that were compared."""
+        return sum(case.outputs for case in self.cases) + sum(case.outputs for case in self.designs)
 
     @property
     def mismatches(self) -> int:
-        """Wrong accumulators."""
-        return sum(case.mismatches for case in self.cases)
+        """Wrong accumulators and beats."""
+        return sum(case.mismatches for case in self.cases) + sum(case.mismatches for case in self.designs)
 
     @property
     def passed(self) -> bool:
         """Whether the RTL equals the software."""
-        return bool(self.cases) and self.mismatches == 0 and all(case.error is None for case in self.cases)
+        exact = all(case.error is None and case.mismatches == 0 for case in self.cases)
+        return bool(self.cases or self.designs) and exact and all(case.passed for case in self.designs)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record of cosim.json."""
-        return {"outputs": self.outputs, "mismatches": self.mismatches, "cases": [asdict(case) for case in self.cases]}
+        """Return the record of cosim.json; `designs` only where there are any."""
+        cases = {"cases": [asdict(case) for case in self.cases]}
+        designs = {"designs": [case.to_json() for case in self.designs]} if self.designs else {}
+        return {"outputs": self.outputs, "mismatches": self.mismatches, **cases, **designs}
 
 
 def find_designs(folder: Path) -> list[Path]:
-    """Return the layer folders: `folder` itself, or those up to three levels down; InputError if there are none."""
+    """Return the folders of layers and whole designs: `folder` itself, or those up to three levels down.
+
+    Raises InputError if there are none.
+    """
     for pattern in (".", "*", "*/*", "*/*/*"):
         candidates = [folder] if pattern == "." else sorted(folder.glob(pattern))
         if found := [
@@ -112,20 +119,22 @@ def run_cosim(
     *,
     seed: int = 0,
     stall: float = 0.2,
-    engine: Engine = "cocotb",
+    engine: Engine | None = None,
     waves: Path | None = None,
     output: Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> CosimReport:
-    """Simulate every design in `folder` (or in the given layer folders) and compare every output.
+    """Simulate every design in `folder` (or in the given folders) and compare every output.
+
+    Of whole designs (`mxhw.sim.dataflow`) the beats of every step are compared.
 
     Parameters
     ----------
     stall : float
         Probability per cycle and port of a pause, 0 to 0.95.
-    engine : {"cocotb", "bulk"}
-        What drives the ports.
+    engine : {"cocotb", "bulk"}, optional
+        What drives the ports; default: cocotb for layers, bulk for whole designs.
     waves : Path, optional
         VCD file of the run with stalls; only for a single design.
     output : Path, optional
@@ -139,7 +148,7 @@ def run_cosim(
         If Verilator, make or g++ is absent.
     """
     check_stall(stall)
-    if engine not in get_args(Engine):
+    if engine is not None and engine not in get_args(Engine):
         raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, not {engine!r}")
     layers = (
         find_designs(folder) if isinstance(folder, Path) else [path for item in folder for path in find_designs(item)]
@@ -150,12 +159,17 @@ def run_cosim(
         )
     target = output or (folder if isinstance(folder, Path) else None)
     cases: list[CosimCase] = []
+    designs: list[DataflowCase] = []
     with (progress or SilentProgress()).task("co-simulate", len(layers)) as task:
         for layer in layers:
-            cases.append(_simulate(layer, seed, stall, engine, waves, cache))
-            task.note(f"{layer.name}: {cases[-1].mismatches} of {cases[-1].outputs} outputs differ")
+            done: CosimCase | DataflowCase
+            if is_dataflow_design(layer):
+                designs.append(done := simulate_dataflow(layer, seed, stall, engine or "bulk", waves, cache))
+            else:
+                cases.append(done := _simulate(layer, seed, stall, engine or "cocotb", waves, cache))
+            task.note(f"{layer.name}: {done.mismatches} of {done.outputs} outputs differ")
             task.advance()
-    report = CosimReport(tuple(cases))
+    report = CosimReport(tuple(cases), tuple(designs))
     if target is not None:
         write_text(target / COSIM_FILE, json.dumps(report.to_json(), indent=1) + "\n")
     return report
@@ -168,7 +182,7 @@ def _simulate(
     expected = _words(layer / Y_BEATS_FILE, design.y_beats)
     beats = _words(layer / X_BEATS_FILE, design.x_beats)
     for name, words in design.images.items():
-        _check_image(layer / name, words)
+        check_image(layer / name, words)
     run_both = _by_cocotb if engine == "cocotb" else _by_library
     results, seconds, build_seconds = run_both(layer, design, beats, (0.0, stall), seed, waves, cache)
     return _case(layer, design, expected, results, seconds, build_seconds)
@@ -266,16 +280,6 @@ def _case(
         error=next((result.error for result in results if result.error), None),
         first_mismatches=next((comparison.first for comparison in compared if comparison.first), ()),
     )
-
-
-def _check_image(path: Path, words: int) -> None:
-    """Raise InputError unless a memory image is there with all its words: simulators only warn."""
-    try:
-        found = path.read_bytes().count(b"\n")
-    except OSError as error:
-        raise InputError(f"cannot read the memory image {path}: {error.strerror}; emit the design again") from error
-    if found != words:
-        raise InputError(f"{path} has {found} words, but {DESIGN_FILE} says {words}; emit the design again")
 
 
 def _words(path: Path, count: int) -> list[int]:

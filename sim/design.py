@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from mxhw.errors import InputError
 
-__all__ = ["DESIGN_FILE", "X_BEATS_FILE", "Y_BEATS_FILE", "GemmDesign", "check_identifier"]
+__all__ = ["DESIGN_FILE", "X_BEATS_FILE", "Y_BEATS_FILE", "GemmDesign", "check_identifier", "check_image"]
 
 DESIGN_FILE = "design.json"
 X_BEATS_FILE = "x_beats.hex"
@@ -30,6 +30,16 @@ def check_identifier(name: str, what: str) -> str:
     if not _IDENTIFIER.fullmatch(name):
         raise InputError(f"{what} must be letters, digits and underscores (at most 100, no digit first), not {name!r}")
     return name
+
+
+def check_image(path: Path, words: int) -> None:
+    """Raise InputError unless a memory image is there with all its words: simulators only warn."""
+    try:
+        found = path.read_bytes().count(b"\n")
+    except OSError as error:
+        raise InputError(f"cannot read the memory image {path}: {error.strerror}; emit the design again") from error
+    if found != words:
+        raise InputError(f"{path} has {found} words, but {DESIGN_FILE} says {words}; emit the design again")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,26 @@
-"""The structs and functions of `native/driver.cpp`, as ctypes sees them."""
+"""The structs and functions of `native/driver.cpp`, as ctypes sees them, and its errors in words."""
 
 import ctypes
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["TEXT_BYTES", "Clocking", "Column", "Constant", "Fault", "Request", "Result", "StreamRecord", "load_driver"]
+from mxhw.sim.beats import Array
+from mxhw.sim.ports import Stream
+from mxhw.sim.streams import StreamError
+
+__all__ = [
+    "TEXT_BYTES",
+    "Clocking",
+    "Column",
+    "Constant",
+    "Fault",
+    "Request",
+    "Result",
+    "StreamRecord",
+    "TapRecord",
+    "load_driver",
+    "stream_error",
+]
 
 TEXT_BYTES = 256
 
@@ -43,6 +60,24 @@ class StreamRecord(ctypes.Structure):
     )
 
 
+class TapRecord(ctypes.Structure):
+    """A tap; what follows `stride` are results."""
+
+    _fields_ = (
+        ("fire", ctypes.c_int32),
+        ("payload", ctypes.c_int32),
+        ("count", ctypes.c_uint64),
+        ("beats", ctypes.c_void_p),
+        ("expected", ctypes.c_void_p),
+        ("got", ctypes.c_void_p),
+        ("stride", ctypes.c_uint32),
+        ("moved", ctypes.c_uint64),
+        ("different", ctypes.c_uint64),
+        ("first", ctypes.c_uint64),
+        ("cycle", ctypes.c_uint64),
+    )
+
+
 class Request(ctypes.Structure):
     """What a run is to do."""
 
@@ -50,7 +85,9 @@ class Request(ctypes.Structure):
         ("clocking", Clocking),
         ("streams", ctypes.c_uint32),
         ("constants", ctypes.c_uint32),
+        ("taps", ctypes.c_uint32),
         ("threshold", ctypes.c_uint64),
+        ("longest", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("silence", ctypes.c_uint64),
     )
@@ -84,7 +121,29 @@ def load_driver(path: Path) -> ctypes.CDLL:
     library.mxhw_close.restype = None
     library.mxhw_close.argtypes = (pointer,)
     library.mxhw_run.restype = None
-    library.mxhw_run.argtypes = (pointer,) * 5
+    library.mxhw_run.argtypes = (pointer,) * 6
     library.mxhw_trace.restype = ctypes.c_int
     library.mxhw_trace.argtypes = (pointer, pointer, number, pointer, count, pointer, count, pointer, number)
     return library
+
+
+def stream_error(
+    streams: list[Stream], records: list[StreamRecord], result: Result, limit: int, received: Mapping[str, Array]
+) -> StreamError:
+    """Put into words what the driver found, with how far all streams came."""
+    passed = ", ".join(
+        f"{record.moved} of {record.count} {stream.name} beats {'accepted' if stream.is_input else 'received'}"
+        for stream, record in zip(streams, records, strict=True)
+    )
+    where = f"cycle {result.cycle}: {passed}"
+    if result.error == Fault.IDLE:
+        said = f"no beat moved for {limit} cycles: deadlock or a lost beat"
+        return StreamError(f"{said}; {where}", None, None, result.cycle, received)
+    stream, beat = streams[result.stream], records[result.stream].moved
+    valid, _, payload = stream.ports
+    said = {
+        Fault.WITHDRAWN: f"{valid} was withdrawn before ready, at {stream.name} beat {beat}",
+        Fault.CHANGED: f"{payload} changed while valid and not ready, at {stream.name} beat {beat}",
+        Fault.EXTRA: f"a {stream.name} beat too many after the last",
+    }[result.error]
+    return StreamError(f"{said}; {where}", stream.name, beat, result.cycle, received)

@@ -4,6 +4,9 @@
     run = library.run({"x": beats}, {"y": 64}, stall=0.3, seed=1)      # streams under random stalls
     trace = library.trace({"a": values, "b": values})                  # one value a port and clock cycle
 
+Taps (`taps.py`) show beats inside the unit: `taps={"t": 64}` records them, `compare={"t": beats}` compares them while
+they pass.
+
 The protocol checked is that of `mxhw.rtl_templates`: a payload that waits stays valid and unchanged, valid does not
 wait for ready (under stalls, ready mostly waits for valid: a unit that waits too stops), no beat is missing, none too
 many. Payloads are rubbish while not valid. The pauses are those of the cocotb bench (`bench.py`), draw for draw, so
@@ -13,7 +16,7 @@ that both engines take the same cycles. What a beat should be is for the caller 
 import ctypes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,18 @@ import numpy as np
 from mxhw.errors import InputError
 from mxhw.sim.beats import Array, Values, pack, to_ints, unpack
 from mxhw.sim.cache import read_source
-from mxhw.sim.driver import TEXT_BYTES, Clocking, Column, Constant, Fault, Request, Result, StreamRecord, load_driver
+from mxhw.sim.driver import (
+    TEXT_BYTES,
+    Clocking,
+    Column,
+    Constant,
+    Fault,
+    Request,
+    Result,
+    StreamRecord,
+    load_driver,
+    stream_error,
+)
 from mxhw.sim.ports import (
     CLOCK,
     RESET,
@@ -34,7 +48,8 @@ from mxhw.sim.ports import (
     find_streams,
 )
 from mxhw.sim.shared import SharedBuild, build_shared
-from mxhw.sim.streams import IDLE_LIMIT, SimulationError, StreamError, check_names, pause_state
+from mxhw.sim.streams import IDLE_LIMIT, SimulationError, StreamError, check_known, check_names, pause_state
+from mxhw.sim.taps import Tap, TapComparison, TapRun, find_taps
 
 __all__ = ["Library", "Run", "SimulationError", "StreamError", "build_library", "build_library_from_sources"]
 
@@ -50,11 +65,15 @@ class Run:
     outputs : stream → beats: uint64 [n], int64 [n] where the payload is signed, uint32 [n, words] above 64 bits.
     cycles : first input beat to last output beat, both counted.
     simulated : all clock cycles of the run, with those that waited for a beat too many.
+    taps : tap that was recorded → beats, as in `outputs`.
+    compared : tap that was compared → what differs.
     """
 
     outputs: dict[str, Array]
     cycles: int
     simulated: int
+    taps: dict[str, Array] = field(default_factory=dict)
+    compared: dict[str, TapComparison] = field(default_factory=dict)
 
     def ints(self, stream: str) -> list[int]:
         """Return the beats of a stream as Python ints, whatever their width; wide ones unsigned."""
@@ -79,6 +98,7 @@ class Library:
     ----------
     ports : of the top module, by name, clock and reset included.
     streams : by name.
+    taps : by name, which is what stands before `_fire` and `_payload`.
     build : the file, and what making it took.
     """
 
@@ -86,6 +106,7 @@ class Library:
         self.build: SharedBuild = build_shared(source.texts, source.top, cache=source.cache, waves=waves)
         self.ports: dict[str, Port] = {p.name: replace(p, signed=p.name in source.signed) for p in self.build.ports}
         self.streams: dict[str, Stream] = find_streams(self.ports)
+        self.taps: dict[str, Tap] = find_taps(self.ports)
         self._numbers = {port.name: index for index, port in enumerate(self.build.ports)}
         self._clocking = Clocking(self._numbers.get(CLOCK, -1), self._numbers.get(RESET, -1))
         self._source = source
@@ -97,10 +118,13 @@ class Library:
         inputs: Mapping[str, Values],
         outputs: Mapping[str, int],
         *,
+        taps: Mapping[str, int] | None = None,
+        compare: Mapping[str, Values] | None = None,
         stall: float = 0.0,
         seed: int = 0,
         levels: Mapping[str, int] | None = None,
         limit: int | None = None,
+        longest: int | None = None,
         fresh: bool = True,
         waves: Path | None = None,
     ) -> Run:
@@ -110,9 +134,12 @@ class Library:
         ----------
         inputs : every input stream → its beats: ints, an integer array [n], or uint32 [n, words] above 64 bits.
         outputs : every output stream → the number of beats to expect.
-        stall : probability a cycle and port of a pause, 0 to 0.95; some pauses are long (up to a quarter of `limit`).
+        taps : taps to record → the number of beats to expect; others cost nothing.
+        compare : taps to compare → the beats to expect; what differs is told in `Run.compared`, and the run goes on.
+        stall : probability a cycle and port of a pause, 0 to 0.95; some pauses are long (up to `longest` cycles).
         levels : the inputs that belong to no stream → their value during the run.
         limit : cycles without a beat that are a deadlock; default 4096.
+        longest : default a quarter of `limit`.
         fresh : make the model anew; else it is the one of the run before, and only reset.
         waves : VCD file to write; the unit is compiled once more for it, and such a run is always fresh.
 
@@ -121,7 +148,7 @@ class Library:
         InputError
             For an unknown or missing name, a beat that does not fit, a stall out of range.
         StreamError
-            If the unit breaks a promise or stops.
+            If the unit breaks a promise or stops, or a recorded tap moves more or fewer beats than expected.
         """
         check_stall(stall)
         limit = IDLE_LIMIT if limit is None else limit
@@ -136,16 +163,19 @@ class Library:
             else self._room(s.payload, outputs[name])
             for name, s in self.streams.items()
         }
+        probes = self._probes(taps or {}, compare or {})
         records = (StreamRecord * len(beats))(*(self._record(s, beats[s.name], seed) for s in self.streams.values()))
         kept = {
             name: self._packed(self.ports[name], [value], f"level {name}") for name, value in (levels or {}).items()
         }
         constants = (Constant * len(kept))(*(Constant(self._numbers[n], a.ctypes.data) for n, a in kept.items()))
         silence = min(limit, _SILENCE)
-        request = Request(self._clocking, len(records), len(constants), int(stall * 2**32), limit, silence)
+        sizes = (len(records), len(constants), len(probes.records))
+        longest = max(1, limit // 4) if longest is None else longest
+        request = Request(self._clocking, *sizes, int(stall * 2**32), longest, limit, silence)
         result = Result()
         with self._opened(fresh, waves) as (driver, model):
-            driver.mxhw_run(model, ctypes.byref(request), records, constants, ctypes.byref(result))
+            driver.mxhw_run(model, ctypes.byref(request), records, constants, probes.records, ctypes.byref(result))
             if result.error == Fault.SIMULATION:
                 raise SimulationError(result.text.decode(errors="replace"))
         found = {
@@ -154,8 +184,11 @@ class Library:
             if not s.is_input
         }
         if result.error:
-            raise _stream_error(list(self.streams.values()), list(records), result, limit, found)
-        return Run(found, result.cycles, result.total)
+            error = stream_error(list(self.streams.values()), list(records), result, limit, found)
+            error.compared = probes.comparisons()
+            error.moved = {name: record.moved for name, record in zip(self.streams, records, strict=True)}
+            raise error
+        return Run(found, result.cycles, result.total, probes.beats(), probes.comparisons())
 
     def trace(
         self,
@@ -249,6 +282,17 @@ class Library:
             raise InputError(f"the number of beats of {port.name} must not be negative, not {count}")
         return np.zeros(count, np.uint64) if port.width <= 64 else np.zeros((count, port.stride // 4), np.uint32)
 
+    def _probes(self, taps: Mapping[str, int], compare: Mapping[str, Values]) -> TapRun:
+        check_known("tap", [*taps, *compare], self.taps)
+        if both := set(taps) & set(compare):
+            raise InputError(f"tap {min(both)} is either recorded or compared, not both")
+        return TapRun(
+            self.taps,
+            self._numbers,
+            {name: self._room(self.taps[name].payload, count) for name, count in taps.items()},
+            {name: self._packed(self.taps[name].payload, v, f"beats of {name}") for name, v in compare.items()},
+        )
+
     def _record(self, stream: Stream, beats: Array, seed: int) -> StreamRecord:
         numbers = (self._numbers[name] for name in stream.ports)
         port = stream.payload
@@ -304,25 +348,3 @@ def _wave_file(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"cannot write waves to {path}: {error.strerror}") from error
     return str(path.resolve()).encode()
-
-
-def _stream_error(
-    streams: list[Stream], records: list[StreamRecord], result: Result, limit: int, received: Mapping[str, Array]
-) -> StreamError:
-    """Put into words what the driver found, with how far all streams came."""
-    passed = ", ".join(
-        f"{record.moved} of {record.count} {stream.name} beats {'accepted' if stream.is_input else 'received'}"
-        for stream, record in zip(streams, records, strict=True)
-    )
-    where = f"cycle {result.cycle}: {passed}"
-    if result.error == Fault.IDLE:
-        said = f"no beat moved for {limit} cycles: deadlock or a lost beat"
-        return StreamError(f"{said}; {where}", None, None, result.cycle, received)
-    stream, beat = streams[result.stream], records[result.stream].moved
-    valid, _, payload = stream.ports
-    said = {
-        Fault.WITHDRAWN: f"{valid} was withdrawn before ready, at {stream.name} beat {beat}",
-        Fault.CHANGED: f"{payload} changed while valid and not ready, at {stream.name} beat {beat}",
-        Fault.EXTRA: f"a {stream.name} beat too many after the last",
-    }[result.error]
-    return StreamError(f"{said}; {where}", stream.name, beat, result.cycle, received)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mxhw.errors import InputError, nearest
 
-__all__ = ["IDLE_LIMIT", "SimulationError", "StreamError", "check_names", "pause_state"]
+__all__ = ["IDLE_LIMIT", "SimulationError", "StreamError", "check_known", "check_names", "pause_state"]
 
 IDLE_LIMIT = 4096
 
@@ -24,6 +24,8 @@ class StreamError(RuntimeError):
     beat : how many of its beats had passed.
     cycle : clock cycle since reset; None where the engine does not count them.
     received : output stream → the beats that came before, as in a run that ends well; None from cocotb.
+    compared : tap → what differed before; empty where nothing was compared.
+    moved : stream → its beats that passed before; empty from cocotb.
     """
 
     def __init__(
@@ -36,16 +38,24 @@ class StreamError(RuntimeError):
     ) -> None:
         super().__init__(message)
         self.port, self.beat, self.cycle, self.received = port, beat, cycle, received
+        self.compared: Mapping[str, Any] = {}
+        self.moved: Mapping[str, int] = {}
 
 
-def check_names(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise InputError unless exactly the known names are given."""
+def check_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError unless the names that are given are known."""
     names = list(known)
     for name in given:
         if name not in names:
             raise InputError(
                 f"there is no {what} {name!r}{nearest(name, names)}; there is {', '.join(names) or 'none'}"
             )
+
+
+def check_names(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise InputError unless exactly the known names are given."""
+    names = list(known)
+    check_known(what, given, names)
     if missing := [name for name in names if name not in given]:
         raise InputError(f"{what} {missing[0]} is missing")
 

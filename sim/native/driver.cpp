@@ -1,4 +1,5 @@
-// Drives a unit from arrays, one call for a whole run: streams under random stalls, or one value a port and cycle.
+// Drives a unit from arrays, one call for a whole run: streams under random stalls, or one value a port and cycle. Taps
+// are beats seen inside the unit; they are recorded, or compared while they pass.
 //
 // It does not depend on the unit, so it is compiled once. The pauses are those of mxhw/sim/bench.py, draw for draw: both
 // engines take the same number of cycles. Structs and error numbers are mirrored in mxhw/sim/library.py.
@@ -63,10 +64,24 @@ struct Stream {
     uint64_t moved;   // result: beats that passed
 };
 
+struct Tap {
+    int32_t fire, payload;
+    uint64_t count;        // beats to expect
+    void* beats;           // room to record them, or null
+    const void* expected;  // what to compare them with, or null
+    void* got;             // result: the first beat that differs
+    uint32_t stride;       // bytes of a beat
+    uint64_t moved;        // results: beats that passed
+    uint64_t different;    // beats unlike the expected ones, those too many included
+    uint64_t first;        // which one is the first of them
+    uint64_t cycle;        // when it passed
+};
+
 struct RunRequest {
     Clocking clocking;
-    uint32_t streams, constants;
+    uint32_t streams, constants, taps;
     uint64_t threshold;  // stall probability, of 2^32
+    uint64_t longest;    // cycles of a pause
     uint64_t limit;      // cycles without a beat that are a deadlock
     uint64_t silence;    // cycles to wait for a beat too many
 };
@@ -109,6 +124,16 @@ void copy(void* to, const void* from, uint32_t bytes) {
     case 4: std::memcpy(to, from, 4); break;
     case 8: std::memcpy(to, from, 8); break;
     default: std::memcpy(to, from, bytes);
+    }
+}
+
+bool equal(const void* one, const void* other, uint32_t bytes) {
+    switch (bytes) {
+    case 1: return !std::memcmp(one, other, 1);
+    case 2: return !std::memcmp(one, other, 2);
+    case 4: return !std::memcmp(one, other, 4);
+    case 8: return !std::memcmp(one, other, 8);
+    default: return !std::memcmp(one, other, bytes);
     }
 }
 
@@ -162,7 +187,7 @@ class Side {
 public:
     Side(Bench& bench, Stream& stream, const RunRequest& request)
         : m_stream{stream}, m_payload{bench.port(stream.payload)}, m_threshold{request.threshold},
-          m_longest{std::max<uint64_t>(1, request.limit / 4)}, m_draw{stream.state}, m_rubbish{~stream.state | 1},
+          m_longest{request.longest}, m_draw{stream.state}, m_rubbish{~stream.state | 1},
           m_held(m_payload.bytes) {
         draw_pause();
         // A valid that waits for ready never comes if ready waits for valid.
@@ -259,7 +284,40 @@ private:
     bool m_fickle = false, m_offered = false, m_waiting = false;
 };
 
-void run(Bench& bench, const RunRequest& request, Stream* streams, const Constant* constants, RunResult& result) {
+// Looks at a tap before the edge and takes the beat that moves, if any.
+class Probe {
+public:
+    Probe(Bench& bench, Tap& tap)
+        : m_tap{tap}, m_fire{static_cast<const uint8_t*>(bench.port(tap.fire).data)}, m_payload{bench.port(tap.payload)} {}
+
+    bool finished() const { return m_tap.moved >= m_tap.count; }
+
+    bool look(uint64_t cycle) {
+        if (!*m_fire) return false;
+        const bool expected = !finished();
+        const uint64_t place = m_tap.moved * m_tap.stride;
+        if (expected && m_tap.beats) copy(static_cast<char*>(m_tap.beats) + place, m_payload.data, m_payload.bytes);
+        const bool compared = expected && m_tap.expected;
+        if (!expected ||
+            (compared && !equal(static_cast<const char*>(m_tap.expected) + place, m_payload.data, m_payload.bytes))) {
+            if (!m_tap.different++) {
+                m_tap.first = m_tap.moved;
+                m_tap.cycle = cycle;
+                copy(m_tap.got, m_payload.data, m_payload.bytes);
+            }
+        }
+        m_tap.moved++;
+        return true;
+    }
+
+private:
+    Tap& m_tap;
+    const uint8_t* m_fire;
+    Port m_payload;
+};
+
+void run(Bench& bench, const RunRequest& request, Stream* streams, const Constant* constants, Tap* taps,
+         RunResult& result) {
     const Clocking& clocking = request.clocking;
     for (uint32_t i = 0; i < request.constants; i++) {
         const Port& port = bench.port(constants[i].port);
@@ -280,12 +338,19 @@ void run(Bench& bench, const RunRequest& request, Stream* streams, const Constan
     const auto all_finished = [&] {
         return std::all_of(sides.begin(), sides.end(), [](const Side& side) { return side.finished(); });
     };
+    std::vector<Probe> probes;
+    probes.reserve(request.taps);
+    for (uint32_t i = 0; i < request.taps; i++) probes.emplace_back(bench, taps[i]);
+    const auto all_seen = [&] {
+        return std::all_of(probes.begin(), probes.end(), [](const Probe& probe) { return probe.finished(); });
+    };
     uint64_t first = NEVER, last = 0, idle = 0, cycle = 0;
     bool finished = all_finished();
     for (;; cycle++) {
         for (Side& side : sides) side.drive(bench);
         bench.settle(clocking);
         bool moved = false;
+        for (Probe& probe : probes) moved |= probe.look(cycle);
         for (uint32_t i = 0; i < request.streams; i++) {
             Error error = NONE;
             const bool out = streams[i].is_output;
@@ -303,7 +368,7 @@ void run(Bench& bench, const RunRequest& request, Stream* streams, const Constan
         }
         bench.edge(clocking);
         idle = moved ? 0 : idle + 1;
-        if (finished ? idle >= request.silence : idle >= request.limit) break;
+        if (idle >= request.limit || (finished && idle >= request.silence && all_seen())) break;
         if (moved) finished = all_finished();
     }
     result.total = cycle;
@@ -350,10 +415,10 @@ EXPORTED void* mxhw_open(const char* folder, const char* waves, char* text, uint
 
 EXPORTED void mxhw_close(void* bench) { delete static_cast<Bench*>(bench); }
 
-EXPORTED void mxhw_run(void* bench, const RunRequest* request, Stream* streams, const Constant* constants,
+EXPORTED void mxhw_run(void* bench, const RunRequest* request, Stream* streams, const Constant* constants, Tap* taps,
                        RunResult* result) {
     static_cast<Bench*>(bench)->use_folder();
-    const auto action = [&] { run(*static_cast<Bench*>(bench), *request, streams, constants, *result); };
+    const auto action = [&] { run(*static_cast<Bench*>(bench), *request, streams, constants, taps, *result); };
     if (guarded(result->text, sizeof(result->text), action)) result->error = FAULT;
 }
 

@@ -1,4 +1,4 @@
-"""`mxhw cosim` on a hand-written design: both engines, waves, verdict and exit code."""
+"""`mxhw cosim` on a hand-written layer and a whole design: both engines, waves, verdict and exit code."""
 
 import json
 from collections.abc import Callable
@@ -9,6 +9,8 @@ import pytest
 from mxhw.sim import CosimCase
 from tests.cli.conftest import Ran
 from tests.sim import toy
+from tests.sim.dataflow_toy import write_dataflow_toy
+from tests.sim.faulty import flip_image_bit
 from tests.sim.toy import write_toy
 
 Command = Callable[..., Ran]
@@ -35,6 +37,24 @@ def test_bulk_fails_on_a_fault_and_names_it(mxhw_command: Command, tmp_path: Pat
     assert "NOT equal" in ran.out + ran.err
 
 
+def test_a_whole_design_beside_a_layer_is_compared_step_by_step(mxhw_command: Command, tmp_path: Path) -> None:
+    write_toy(tmp_path / "rtl" / "layer")
+    design = write_dataflow_toy(tmp_path / "rtl" / "block")
+    ran = mxhw_command("cosim", tmp_path, "--engine", "bulk", "--json", "--seed", 3)
+    assert ran.code == 0, ran.err
+    assert ran.json == json.loads((tmp_path / "cosim.json").read_text())
+    assert (ran.json["outputs"], ran.json["mismatches"]) == (16 + 120, 0)
+    (block,) = ran.json["designs"]
+    assert (block["name"], block["equal"], block["free"]["cycles"]) == ("block", True, 27)
+    assert block["stalled"]["cycles"] > 27
+    flip_image_bit(design, "images/norm.hex", 3, 5)
+    ran = mxhw_command("cosim", design)
+    assert ran.code == 1
+    for words in ("4 of 6 streams differ", "first difference: step layers.0.norm", "predicted 27 (+0", "NOT equal"):
+        assert words in ran.out
+    assert mxhw_command("cosim", design, "--json").json["designs"][0]["free"]["first"] == "layers.0.norm"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -53,4 +73,4 @@ def test_unknown_engines_and_formats_are_refused(
 def test_the_help_says_which_engine_is_which(mxhw_command: Command) -> None:
     shown = " ".join(mxhw_command("cosim", "--help").out.split())
     assert "cocotb|bulk" in shown
-    assert "default: cocotb" in shown
+    assert "cocotb for layers" in shown

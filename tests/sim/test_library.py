@@ -12,7 +12,10 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.errors import InputError, MissingToolError
 from mxhw.sim import Library, SimulationError, StreamError, build_library, build_library_from_sources
+from mxhw.sim.beats import read_beats
+from mxhw.sim.dataflow import DataflowDesign
 from tests.sim import faulty, toy
+from tests.sim.dataflow_toy import write_dataflow_toy
 from tests.sim.faulty import Faulty, traffic
 
 
@@ -63,6 +66,43 @@ def test_a_wrong_beat_comes_out_as_it_is(unit: Library) -> None:
     run = unit.run(inputs, {"total": 10, "wide": 10}, levels={"step": 0, "fault": faulty.ERRS})
     wrong = [i for i, (got, want) in enumerate(zip(run.ints("total"), outputs["total"], strict=True)) if got != want]
     assert wrong == [faulty.PLACE]
+
+
+def test_taps_are_recorded_or_compared_and_cost_nothing_else(cache: Path, tmp_path: Path) -> None:
+    folder = write_dataflow_toy(tmp_path, tokens=300)
+    design = DataflowDesign.load(folder)
+    library = build_library_from_sources(
+        [folder / name for name in design.sources], design.top, folder=folder, cache=cache
+    )
+    assert set(library.taps) == {f"tap_{step.stream}" for step in design.steps}
+    inputs = {name: read_beats(folder / s.beats, s.width, s.count) for name, s in design.inputs.items()}
+    counts = {name: stream.count for name, stream in design.outputs.items()}
+    expected = {f"tap_{step.stream}": read_beats(folder / step.beats, step.width, step.count) for step in design.steps}
+    plain = library.run(inputs, counts, stall=0.3, seed=2)
+    assert plain.taps == plain.compared == {}
+    sizes = {name: len(beats) for name, beats in expected.items()}
+    recorded = library.run(inputs, counts, taps=sizes, stall=0.3, seed=2)
+    assert recorded.cycles == plain.cycles
+    assert all(np.array_equal(recorded.taps[name], beats) for name, beats in expected.items())
+    assert recorded.taps["tap_layers_0_square"].shape == (1200, 3)
+    for name in ("tap_layers_0_square", "tap_layers_0_scores"):
+        for wrong, message in ((sizes[name] - 1, "not"), (sizes[name] + 1, "not")):
+            with pytest.raises(StreamError, match=f"tap {name} moved {sizes[name]} beats, {message} {wrong}") as error:
+                library.run(inputs, counts, taps={name: wrong})
+            assert error.value.port == name
+    scores = expected["tap_layers_0_scores"].copy()
+    scores[[7, 100]] ^= np.uint64(4096)
+    square = expected["tap_layers_0_square"][:-1]
+    found = library.run(inputs, counts, compare={"tap_layers_0_scores": scores, "tap_layers_0_square": square}).compared
+    assert not any(tap.equal for tap in found.values())
+    tap = found["tap_layers_0_scores"]
+    assert (tap.moved, tap.different, tap.first, tap.got) == (600, 2, 7, int(scores[7]) ^ 4096)
+    tap = found["tap_layers_0_square"]
+    assert (tap.expected, tap.moved, tap.different, tap.first) == (1199, 1200, 1, 1199)
+    with pytest.raises(InputError, match="there is no tap 'tap_layers_0_sqare'; did you mean 'tap_layers_0_square'"):
+        library.run(inputs, counts, taps={"tap_layers_0_sqare": 1})
+    with pytest.raises(InputError, match="tap tap_layers_0_square is either recorded or compared, not both"):
+        library.run(inputs, counts, taps={"tap_layers_0_square": 1}, compare={"tap_layers_0_square": square})
 
 
 def test_arrays_are_taken_and_given(unit: Library) -> None:

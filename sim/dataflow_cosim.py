@@ -1,0 +1,63 @@
+"""Co-simulation of a whole design: without stalls, for the cycles that were predicted, and with random stalls."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mxhw.sim.dataflow import DataflowResult, DataflowSimulation, Engine, StreamResult
+
+__all__ = ["DataflowCase", "simulate_dataflow"]
+
+
+@dataclass(frozen=True)
+class DataflowCase:
+    """One design: both runs.
+
+    Attributes
+    ----------
+    name : of its folder.
+    free, stalled : the run without stalls, and the one with them.
+    """
+
+    name: str
+    free: DataflowResult
+    stalled: DataflowResult
+
+    @property
+    def runs(self) -> tuple[DataflowResult, DataflowResult]:
+        """Both."""
+        return self.free, self.stalled
+
+    @property
+    def passed(self) -> bool:
+        """Whether every beat of both runs is the software's, and no port misbehaved."""
+        return all(run.equal for run in self.runs)
+
+    @property
+    def outputs(self) -> int:
+        """Beats of all steps and outputs, once."""
+        return sum(stream.beats for stream in (*self.free.steps, *self.free.outputs))
+
+    @property
+    def mismatches(self) -> int:
+        """Wrong and missing beats of both runs."""
+        return sum(run.different + run.missing for run in self.runs)
+
+    @property
+    def wrong(self) -> tuple[StreamResult, ...]:
+        """Steps, in execution order, and outputs that differ in the first run that is not equal."""
+        run = next((run for run in self.runs if not run.equal), self.free)
+        return tuple(stream for stream in (*run.steps, *run.outputs) if not stream.equal)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record in cosim.json."""
+        runs = {"free": self.free.to_json(), "stalled": self.stalled.to_json()}
+        return {"name": self.name, "equal": self.passed, **runs}
+
+
+def simulate_dataflow(
+    folder: Path, seed: int, stall: float, engine: Engine, waves: Path | None, cache: Path | None
+) -> DataflowCase:
+    """Run the design in `folder` twice; `waves` are of the run with stalls."""
+    simulation = DataflowSimulation(folder, engine=engine, cache=cache)
+    return DataflowCase(folder.resolve().name, simulation.run(), simulation.run(stall=stall, seed=seed, waves=waves))

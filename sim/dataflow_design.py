@@ -1,0 +1,263 @@
+"""What an emitted dataflow design is: the record `design.json` beside its Verilog, read by benches and `run_dataflow`.
+
+Emission writes it through this class, so what is written is what is read. Paths are relative to the design's folder.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mxhw.errors import InputError, nearest
+from mxhw.sim.design import DESIGN_FILE, check_identifier
+from mxhw.sim.streams import IDLE_LIMIT
+
+__all__ = ["DataflowDesign", "DataflowStep", "PayloadField", "StreamBeats", "is_dataflow_design", "payload_fields"]
+
+_SCHEMA = 1
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,159}")
+
+
+def _identifier(name: str) -> str:
+    return check_identifier(name, "a name in Verilog")
+
+
+def _relative(path: str) -> str:
+    if not all(_PART.fullmatch(part) for part in path.split("/")):
+        raise ValueError(f"a path must lie in the design's folder and have plain names, not {path!r}")
+    return path
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
+RelativePath = Annotated[str, AfterValidator(_relative)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PayloadField(_Record):
+    """Part of a payload: `lanes` elements of `bits` bits, lane 0 lowest; fields follow each other, lowest bits first.
+
+    Attributes
+    ----------
+    name : of the structure's member (``codes``, ``exponent``, ``score``); ``value`` where a payload has no members.
+    signed : whether an element is; only what people are shown depends on it.
+    """
+
+    name: str
+    bits: Positive
+    lanes: Positive = 1
+    signed: bool = False
+
+
+class StreamBeats(_Record):
+    """The beats of a port of the design: a file with one payload a line, hex; their width in bits; how many."""
+
+    beats: RelativePath
+    width: Positive
+    count: Positive
+
+
+class DataflowStep(_Record):
+    """One step and the beats of its output stream, which the top shows as `tap_STREAM_fire` and `tap_STREAM_payload`.
+
+    Attributes
+    ----------
+    name : the step's name in the integer graph, which is the model's own (``layers.0.mlp.down_proj.requantize``).
+    node : the node of the captured graph that it belongs to.
+    stream : its name in Verilog: of the instance, and of the tap.
+    kind : of operation.
+    module : Verilog module that the instance is of.
+    parallelism : lanes, rows and so on, by name.
+    interval : cycles a token that it needs, without stalls.
+    fifo : stream that it reads, of a step or an input of the design → depth of the FIFO in front of it, 0 for none.
+    beats, width, count : of the output stream, as in :class:`StreamBeats`.
+    token_beats : beats of a token; a list with one number a token where they differ (scores: one a visible key).
+    fields : what a payload is made of, lowest bits first; all bits of `width`. See :func:`payload_fields`.
+    """
+
+    name: str
+    node: str
+    stream: Identifier
+    kind: str
+    module: Identifier
+    parallelism: dict[str, Positive]
+    interval: Positive
+    fifo: dict[str, Natural]
+    beats: RelativePath
+    width: Positive
+    count: Positive
+    token_beats: Positive | tuple[Positive, ...]
+    fields: tuple[PayloadField, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fields_fill_the_payload(self) -> Self:
+        if (bits := sum(field.bits * field.lanes for field in self.fields)) != self.width:
+            raise ValueError(f"fields of step {self.name} have {bits} bits, but its width is {self.width}")
+        return self
+
+    @property
+    def fire(self) -> str:
+        """Port of the tap: a beat moves in this cycle."""
+        return f"tap_{self.stream}_fire"
+
+    @property
+    def payload(self) -> str:
+        """Port of the tap: the beat."""
+        return f"tap_{self.stream}_payload"
+
+
+class DataflowDesign(_Record):
+    """A whole design in its folder.
+
+    Attributes
+    ----------
+    name : of the design.
+    top : Verilog module with ports clk, rst (synchronous, high), `S_valid`, `S_ready`, `S_payload` for every input and
+        output S, and the taps of every step.
+    sources : Verilog files to compile.
+    images : memory image that `$readmemh` reads from the design's folder → words that it must have.
+    inputs, outputs : stream → its beats; for outputs, those to expect.
+    steps : in execution order.
+    tokens : that the beats hold.
+    cycles : predicted from the first input beat to the last output beat, both counted, without stalls; None if unknown.
+    hash : SHA-256 of what was emitted.
+    version : of mxhw.
+    """
+
+    mxhw_dataflow: Literal[1] = 1
+    name: Identifier
+    top: Identifier
+    sources: tuple[RelativePath, ...] = Field(min_length=1)
+    images: dict[RelativePath, Positive]
+    inputs: dict[Identifier, StreamBeats] = Field(min_length=1)
+    outputs: dict[Identifier, StreamBeats] = Field(min_length=1)
+    steps: tuple[DataflowStep, ...] = Field(min_length=1)
+    tokens: Positive
+    cycles: Positive | None
+    hash: str
+    version: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what, names in (
+            ("step", [step.name for step in self.steps]),
+            ("step's stream", [step.stream for step in self.steps]),
+            ("port", [*self.inputs, *self.outputs]),
+        ):
+            if double := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"each {what} must have a name of its own, but {min(double)!r} occurs twice")
+        streams = {*self.inputs, *(step.stream for step in self.steps)}
+        for step in self.steps:
+            if unknown := step.fifo.keys() - streams:
+                known = nearest(min(unknown), streams)
+                raise ValueError(f"step {step.name} reads {min(unknown)!r}, which is no stream of the design{known}")
+            given = step.token_beats
+            tokens, beats = (len(given), sum(given)) if isinstance(given, tuple) else (self.tokens, given * self.tokens)
+            if (tokens, beats) != (self.tokens, step.count):
+                said = f"{step.count} beats of {self.tokens} tokens"
+                raise ValueError(f"token_beats of step {step.name} gives {beats} beats of {tokens} tokens, not {said}")
+        return self
+
+    @property
+    def idle_limit(self) -> int:
+        """Cycles without a beat anywhere after which a run is a deadlock: twice what the slowest step needs a token."""
+        return max(IDLE_LIMIT, 2 * max(step.interval for step in self.steps))
+
+    def place(self, step: DataflowStep, beat: int) -> tuple[int, int]:
+        """Return the token that a beat of a step belongs to, and its number within the token."""
+        if not isinstance(step.token_beats, tuple):
+            return divmod(beat, step.token_beats)
+        token = 0
+        while token < self.tokens - 1 and beat >= step.token_beats[token]:
+            beat -= step.token_beats[token]
+            token += 1
+        return token, beat
+
+    def tokens_passed(self, step: DataflowStep, beats: int) -> float:
+        """Return how many tokens a number of beats of a step is, parts of a token included."""
+        token, within = self.place(step, beats)
+        size = step.token_beats[token] if isinstance(step.token_beats, tuple) else step.token_beats
+        return token + within / size
+
+    def to_json(self) -> str:
+        """Return the text of design.json: one line a step."""
+        parts = []
+        for key, value in self.model_dump(mode="json").items():
+            text = json.dumps(value)
+            if key in ("images", "inputs", "outputs") and value:
+                entries = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(item)}" for name, item in value.items())
+                text = f"{{\n  {entries}\n }}"
+            elif key in ("sources", "steps"):
+                text = "[\n  " + ",\n  ".join(map(json.dumps, value)) + "\n ]"
+            parts.append(f" {json.dumps(key)}: {text}")
+        return "{\n" + ",\n".join(parts) + "\n}\n"
+
+    @classmethod
+    def load(cls, folder: Path) -> "DataflowDesign":
+        """Read `folder`/design.json.
+
+        Raises
+        ------
+        InputError
+            If it is absent, not JSON, lacks a field, has one too many, or contradicts itself; names file and field.
+        """
+        path = folder / DESIGN_FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"cannot read {path}: {error.strerror}; is {folder} a folder that `mxhw emit` made?"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not text ({error}); emit the design again") from error
+        try:
+            design = cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"{path}: {_in_words(error)}; emit the design again") from error
+        if "mxhw_dataflow" not in design.model_fields_set:
+            raise InputError(f"{path}: mxhw_dataflow is missing; emit the design again")
+        return design
+
+
+def is_dataflow_design(folder: Path) -> bool:
+    """Return whether `folder` holds a dataflow design, damaged or not, rather than a single layer."""
+    try:
+        record = json.loads((folder / DESIGN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and "mxhw_dataflow" in record
+
+
+def payload_fields(shape: Any) -> tuple[PayloadField, ...]:
+    """Return the fields of a payload from its Amaranth shape: a structure, an array, or a plain shape."""
+    from amaranth.hdl import Shape
+    from amaranth.lib import data
+
+    members = shape.members if isinstance(shape, data.StructLayout) else {"value": shape}
+    fields = []
+    for name, member in members.items():
+        array = isinstance(member, data.ArrayLayout)
+        element = Shape.cast(member.elem_shape if array else member)
+        lanes = member.length if array else 1
+        fields.append(PayloadField(name=name, bits=element.width, lanes=lanes, signed=element.signed))
+    return tuple(fields)
+
+
+def _in_words(error: ValidationError) -> str:
+    """Say what the first problem is and where: ``steps[3].width must …``."""
+    first = error.errors()[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    if first["type"] == "extra_forbidden":
+        owners: dict[str, type[BaseModel]] = {"steps": DataflowStep, "inputs": StreamBeats, "outputs": StreamBeats}
+        owner = owners.get(str(first["loc"][0]), DataflowDesign) if len(first["loc"]) > 1 else DataflowDesign
+        return f"unknown field {where}{nearest(str(first['loc'][-1]), owner.model_fields)}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
