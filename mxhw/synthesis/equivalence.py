@@ -80,7 +80,7 @@ def prove_equal(
     sequential: bool = False,
     max_steps: int = 8,
     names_match: bool = True,
-    timeout: float = 300.0,
+    timeout: float = 1800.0,
 ) -> Proof:
     """Prove that a component equals the Verilog module ``gold``.
 
