@@ -4,12 +4,13 @@ Amaranth emits one module per submodule; an array of equal elements would repeat
 :mod:`mxhw.rtl_templates.emission`) emits each kind once and instantiates it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-__all__ = ["ReadsMemoryFiles", "SharesModules", "place"]
+__all__ = ["CollectsMemoryFiles", "ReadsMemoryFiles", "SharesModules", "place"]
 
 
 @runtime_checkable
@@ -25,6 +26,14 @@ class ReadsMemoryFiles(Protocol):
     """A platform whose memories are instances of the hand-written Verilog; read-only ones read hex files."""
 
     reads_memory_files: bool
+
+
+@runtime_checkable
+class CollectsMemoryFiles(Protocol):
+    """A platform that wants to know which hex files the memories of a design read."""
+
+    def memory_file(self, file: str, width: int, depth: int, words: Sequence[int]) -> None:
+        """Take note of a read-only memory; ``words`` are those that it was made with, if any."""
 
 
 def place(m: Module, kind: str, index: str, component: wiring.Component, platform: Any) -> None:

@@ -11,7 +11,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mxhw.rtl_templates.checks import require, require_natural
-from mxhw.rtl_templates.place import ReadsMemoryFiles
+from mxhw.rtl_templates.place import CollectsMemoryFiles, ReadsMemoryFiles
 
 __all__ = ["Ram", "Rom", "check_words"]
 
@@ -59,6 +59,8 @@ class Rom(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        if isinstance(platform, CollectsMemoryFiles):
+            platform.memory_file(self._file, self._width, self._depth, self._init)
         if isinstance(platform, ReadsMemoryFiles):
             m.submodules.rom = Instance(
                 "mxhw_rom",

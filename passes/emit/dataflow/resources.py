@@ -1,0 +1,277 @@
+"""What a design takes of its platform: estimates of steps and FIFOs from synthesised units.
+
+How a figure comes about:
+
+- Products are costed as GEMM units (:func:`mxhw.hardware.gemm_costs`): processing elements, decoders, drain, control
+  and memories, each synthesised and counted. On FPGAs they use no DSP block. The shift by a token's scale is not
+  counted, nor are flip-flops.
+- Everything else is a unit of the table at its measured parameters, times its lanes, times the ratio of the width that
+  its size goes with (bits of an operand; the product of both operands' bits for a multiplier). What lanes share (a
+  norm's root, a quantizer's control) is counted once a lane, so that wide units are overestimated. On FPGAs the
+  measurement with DSP blocks counts.
+- Attention is ``lanes`` INT8 multipliers with accumulators, and the softmax weighing without its memories in place of
+  control and shifts; its division is a requantizer a lane.
+- Memories are counted by depth and width (:mod:`mxhw.hardware.memories`).
+
+Converters, forks, and the pointers of FIFOs are not counted. `bench/resources.py` compares estimates with synthesis.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mxhw.arithmetic import weight_exponents
+from mxhw.arithmetic.dataflow import (
+    Activation,
+    Add,
+    AttentionScores,
+    AttentionValues,
+    AttentionWeights,
+    Bias,
+    Embedding,
+    IntegerGraph,
+    LayerNorm,
+    Linear,
+    Multiply,
+    Operation,
+    Quantize,
+    ReLU,
+    Requantize,
+    RMSNorm,
+    Rope,
+)
+from mxhw.hardware import GemmBatch, GemmWork, Platform
+from mxhw.hardware.components import Component, measured_units
+from mxhw.hardware.cost import gemm_costs
+from mxhw.hardware.memories import Memory, asic_area, fpga_blocks
+from mxhw.passes.analysis.units import gemm_unit
+from mxhw.passes.emit.dataflow.place import Placed
+from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
+
+__all__ = ["Resources", "fifo_resources", "register_resources", "step_resources"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Amounts of a platform's resources, "area" or "lut", "dsp" and "bram", and "ff"; missing ones are 0."""
+
+    amounts: Mapping[str, float]
+
+    def __add__(self, other: "Resources") -> "Resources":
+        names = {**self.amounts, **other.amounts}
+        return Resources({name: self[name] + other[name] for name in names})
+
+    def __getitem__(self, name: str) -> float:
+        return self.amounts.get(name, 0.0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A unit of the table so many times, and memories of (words, bits a word)."""
+
+    unit: str
+    times: float
+    memories: tuple[tuple[int, int], ...] = ()
+    keeps_tables: bool = True
+
+
+Estimate = Callable[[Any, Placed], list[Part]]
+_ESTIMATES: dict[type[Operation], Estimate] = {}
+
+
+def register_resources(*kinds: type[Operation]) -> Callable[[Estimate], Estimate]:
+    """Return a decorator that makes a function the estimate of classes of operations (and of their subclasses)."""
+
+    def register(estimate: Estimate) -> Estimate:
+        _ESTIMATES.update(dict.fromkeys(kinds, estimate))
+        return estimate
+
+    return register
+
+
+def step_resources(
+    operation: Operation, placed: Placed, platform: Platform, *, weights_inside: bool = True
+) -> Resources:
+    """Return what a step's component takes; an operation without an estimate takes nothing.
+
+    ``weights_inside``: the weights of products lie in memories of the design.
+    """
+    if isinstance(operation, Linear):
+        return _product(operation, placed, platform, weights_inside)
+    for kind in type(operation).__mro__:
+        if kind in _ESTIMATES:
+            parts = _ESTIMATES[kind](operation, placed)
+            return sum((_part(part, platform) for part in parts), Resources({}))
+    return Resources({})
+
+
+def fifo_resources(graph: IntegerGraph, placed: Mapping[str, Placed], depths: Depths, platform: Platform) -> Resources:
+    """Return what all FIFOs take: registers up to two beats, above it memories."""
+    total = Resources({})
+    for step in graph.steps.values():
+        for source, port in zip(step.inputs, placed[step.name].inputs, strict=True):
+            bits = placed[source].output.bits if source in placed else port.bits
+            depth = depths.get((source, step.name), DEFAULT_FIFO)
+            if depth <= DEFAULT_FIFO:
+                total += _part(Part("skid_buffer", bits / 16), platform)
+            else:
+                total += _memory(depth - 1, bits, platform) + _part(Part("skid_buffer", bits / 32), platform)
+    return total
+
+
+def _part(part: Part, platform: Platform) -> Resources:
+    measured = _measured(part.unit, platform)
+    total = Resources({})
+    for words, bits in part.memories:
+        total += _memory(words, bits, platform)
+    if part.keeps_tables and not part.memories and measured.memory_bits:
+        total += _memory(max(1, measured.memory_bits // 18), 18, platform)
+    if platform.kind == "asic":
+        return total + Resources({"area": measured.size * part.times, "ff": measured.flip_flops * part.times})
+    best = measured.with_dsp or measured
+    found = {"lut": best.size * part.times, "ff": best.flip_flops * part.times, "dsp": (best.dsp or 0) * part.times}
+    return total + Resources(found)
+
+
+def _measured(name: str, platform: Platform) -> Component:
+    return measured_units(platform.library)[name]
+
+
+def _memory(words: int, bits: int, platform: Platform) -> Resources:
+    none = np.zeros((1, 1), dtype=np.int64)
+    memory = Memory(depth=none + words, width=none + bits, reads=none, writes=none)
+    if platform.kind == "asic":
+        return Resources({"area": float(asic_area(memory, platform).sum())})
+    blocks, luts = fpga_blocks(memory, platform)
+    return Resources({"bram": float(blocks.sum()), "lut": float(luts.sum())})
+
+
+def _product(operation: Linear, placed: Placed, platform: Platform, weights_inside: bool) -> Resources:
+    sizes = placed.parallelism
+    rows, columns = sizes["rows"], sizes["columns"]
+    exponents = {"exponents": weight_exponents(operation.form)} if operation.unit == "dialect" else {}
+    unit = gemm_unit(
+        operation.input_format, operation.weight_format, operation.x.length, lanes=sizes["lanes"], **exponents
+    )
+    assert unit is not None, "the operation was made for a pair of formats that has a unit"
+    work = GemmWork(m=rows, n=operation.channels, k=operation.x.length)
+    costs = gemm_costs(GemmBatch([unit], [work]), rows, np.array([[columns]]), platform)
+    amounts = {name: float(costs.resource(name)[0, 0]) for name in platform.budget}
+    if not weights_inside:
+        memory = gemm_memory(operation, placed, platform)
+        amounts = {name: max(0.0, amount - memory[name]) for name, amount in amounts.items()}
+    return Resources(amounts)
+
+
+def gemm_memory(operation: Linear, placed: Placed, platform: Platform) -> Resources:
+    """Return what the memories of a product's weights take."""
+    gemm: Any = placed.component.gemm  # type: ignore[attr-defined]
+    found = _memory(gemm.weights_depth, gemm.weights_width, platform)
+    return found + _memory(gemm.metadata_depth, gemm.metadata_width, platform) if gemm.metadata_depth else found
+
+
+def _lanes(placed: Placed) -> int:
+    return placed.output.lanes
+
+
+@register_resources(Requantize)
+def _requantize(operation: Requantize, placed: Placed) -> list[Part]:
+    spec = operation.spec
+    words = (spec.length // _lanes(placed), _lanes(placed) * spec.multiplier_bits)
+    memories = (words,) if len(set(spec.multipliers)) > 1 else ()
+    return [Part("requantize", _lanes(placed) * spec.widths.reduced / 32, memories, keeps_tables=False)]
+
+
+@register_resources(Bias)
+def _bias(operation: Bias, placed: Placed) -> list[Part]:
+    words = (operation.x.length // _lanes(placed), _lanes(placed) * operation.x.bits)
+    return [Part("add", _lanes(placed) * operation.x.bits / 24, (words,))]
+
+
+@register_resources(Add)
+def _add(operation: Add, placed: Placed) -> list[Part]:
+    return [Part("add", _lanes(placed) * operation.spec.left_bits / 24)]
+
+
+@register_resources(Multiply)
+def _multiply(operation: Multiply, placed: Placed) -> list[Part]:
+    return [Part("multiply", _lanes(placed) * operation.spec.left_bits * operation.spec.right_bits / (18 * 16))]
+
+
+@register_resources(ReLU)
+def _relu(operation: ReLU, placed: Placed) -> list[Part]:
+    return [Part("relu", _lanes(placed) * operation.x.bits / 16)]
+
+
+@register_resources(Activation)
+def _activation(operation: Activation, placed: Placed) -> list[Part]:
+    table = operation.spec.table
+    unit = "silu" if operation.spec.function == "silu" else "gelu"
+    tables = ((table.entries, table.word_bits),) * _lanes(placed)
+    return [Part(unit, _lanes(placed) * operation.spec.input_bits / 16, tables)]
+
+
+@register_resources(RMSNorm, LayerNorm)
+def _norm(operation: RMSNorm | LayerNorm, placed: Placed) -> list[Part]:
+    spec, lanes = operation.spec, _lanes(placed)
+    # Two stores of a vector and a result's delay, and the gains.
+    beats = spec.length // lanes
+    stores = ((beats + 16, lanes * spec.input_bits),) * 2
+    gains = ((beats, lanes * spec.gain_bits),) if len(set(spec.gains)) > 1 else ()
+    return [Part(operation.kind, lanes * spec.input_bits / 24, stores + gains)]
+
+
+@register_resources(Rope)
+def _rope(operation: Rope, placed: Placed) -> list[Part]:
+    spec = operation.spec
+    memories = ((spec.positions * spec.pairs, 2 * spec.table_bits), (2 * spec.span, spec.input_bits))
+    return [Part("rope", spec.input_bits / 16, (*memories, memories[1]))]
+
+
+@register_resources(Quantize)
+def _quantize(operation: Quantize, placed: Placed) -> list[Part]:
+    codes, lanes = operation.y, _lanes(placed)
+    words = 2 * codes.block // lanes
+    if codes.kind == "dialect":
+        return [Part("dialect_encoder", lanes, ((words, 16 * lanes), (words, 6 * lanes)))]
+    return [Part("integer_encoder", lanes, ((words, 16 * lanes),))]
+
+
+@register_resources(Embedding)
+def _embedding(operation: Embedding, placed: Placed) -> list[Part]:
+    spec, lanes = operation.spec, _lanes(placed)
+    codes = (spec.rows * spec.length // lanes, lanes * spec.code_bits)
+    return [Part("embedding", lanes, (codes, (spec.rows, spec.multiplier_bits)))]
+
+
+@register_resources(AttentionWeights)
+def _attention_weights(operation: AttentionWeights, placed: Placed) -> list[Part]:
+    spec, keys = operation.x.spec, operation.x.keys
+    table = (spec.exp2.entries, spec.exp2.word_bits)
+    return [Part("softmax_weights", spec.score_bits / 24, ((keys + 1, spec.score_bits), table))]
+
+
+@register_resources(AttentionScores)
+def _attention_scores(operation: AttentionScores, placed: Placed) -> list[Part]:
+    query, key, lanes = operation.query, operation.key, placed.inputs[0].lanes
+    memories = (
+        (operation.y.keys * key.length // lanes, lanes * key.bits),
+        (2 * query.length // lanes, lanes * query.bits),
+    )
+    return [Part("int_mac", lanes, memories), Part("softmax_weights", 1, keeps_tables=False)]
+
+
+@register_resources(AttentionValues)
+def _attention_values(operation: AttentionValues, placed: Placed) -> list[Part]:
+    value, lanes = operation.value, placed.inputs[1].lanes
+    keys = operation.weights.keys
+    sums = lanes * operation.weights.spec.value_sum_bits(keys, value.bits)
+    memories = ((keys * value.length // lanes, lanes * value.bits), (value.block // lanes, sums))
+    # A weight has twice the bits of a code; each output lane divides like a requantizer, with the softmax's table.
+    return [
+        Part("int_mac", 2 * lanes, memories),
+        Part("requantize", _lanes(placed), keeps_tables=False),
+        Part("softmax_weights", 1, keeps_tables=False),
+    ]

@@ -1,0 +1,170 @@
+"""The timed graph of a design: every component, fork, FIFO and converter of it, and when each beat passes.
+
+    graph + components + positions + depths  →  series of events  →  cycles of a run, and of every stream
+
+An edge is a FIFO, and behind it a converter where its reader takes other beats than its writer gives. A stream with
+several readers is forked: each branch takes a beat when it can, and the next one comes when all have it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mxhw.arithmetic.dataflow import Indices, IntegerGraph, KeyWeights, Operation, Scores
+from mxhw.passes.emit.dataflow import timing_functions, timing_products
+from mxhw.passes.emit.dataflow.events import DeadlockError, Events, IntArray, LateError, Times
+from mxhw.passes.emit.dataflow.place import Placed, input_lanes
+from mxhw.passes.emit.dataflow.timing import Component, Port, Work, fifo_latency, stream_beats, time_component
+from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
+
+__all__ = ["TimedGraph", "step_interval"]
+
+_RULES = timing_functions, timing_products  # importing them registers their rules
+_OUTSIDE = ""
+_TRIAL = 6  # row tiles after which a component alone is in its steady state
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """What leaves a component for one reader: a series of beats, and how many lanes they have."""
+
+    writes: int
+    lanes: int
+
+
+class TimedGraph:
+    """A design as events.
+
+    Parameters
+    ----------
+    graph : what is computed.
+    placed : the component of every step, as :func:`.place.place_graph` gives them.
+    positions : of the tokens of the run, in order.
+    depths : of the FIFOs, :data:`.top.DEFAULT_FIFO` where nothing is said; None: all unlimited.
+
+    Attributes
+    ----------
+    fifos : (input or step, step that reads it) → series of the beats that enter and that leave the FIFO between them.
+    inputs, outputs : of the design → series of its beats.
+    """
+
+    def __init__(
+        self,
+        graph: IntegerGraph,
+        placed: Mapping[str, Placed],
+        positions: IntArray,
+        depths: Depths | None = None,
+    ) -> None:
+        self.graph, self._placed = graph, placed
+        self.positions = np.asarray(positions, dtype=np.int64)
+        self._depths = depths
+        self.events = Events()
+        self.fifos: dict[tuple[str, str], tuple[int, int]] = {}
+        self.components: dict[str, Component] = {}
+        self.outputs: dict[str, int] = {}
+        self.inputs: dict[str, int] = {}
+        self._branches: dict[tuple[str, str, str], _Branch] = {}
+        self._readers: dict[str, list[tuple[str, str]]] = {name: [] for name in graph.types}
+        for step in graph.steps.values():
+            for source, port in zip(step.inputs, placed[step.name].inputs, strict=True):
+                self._readers[source].append((step.name, port.member))
+        for name in graph.outputs:
+            self._readers[name].append((_OUTSIDE, ""))
+        lanes = input_lanes(graph, placed)
+        for name, kind in graph.inputs.items():
+            beats = int(stream_beats(kind, lanes[name], self.positions).sum())
+            self.inputs[name] = self.events.series(f"input {name}", beats)
+            self._fork(name, self.inputs[name], lanes[name])
+        for step in graph.steps.values():
+            self._add(step.name, step.operation, step.inputs)
+
+    def earliest(self) -> Times:
+        """Return the time of every event; raises :class:`~.events.DeadlockError`."""
+        return self.events.earliest()
+
+    @cached_property
+    def cycles(self) -> int:
+        """First beat in to last beat out, both counted: no stall from outside, all inputs always there."""
+        return self.span(self.earliest())
+
+    def finishes(self, cycles: int) -> bool:
+        """Return whether a run takes no more than so many cycles; one that never ends does not."""
+        try:
+            return self.span(self.events.earliest(end=cycles - 1)) <= cycles
+        except (DeadlockError, LateError):
+            return False
+
+    def span(self, times: Times) -> int:
+        """Return the cycles of a schedule."""
+        first = min(int(times[series][0]) for series in self.inputs.values())
+        return max(int(times[series][-1]) for series in self.outputs.values()) - first + 1
+
+    def _add(self, name: str, operation: Operation, inputs: tuple[str, ...]) -> None:
+        placed = self._placed[name]
+        work = Work(name, operation, placed, self.positions)
+        self.components[name] = component = time_component(self.events, work)
+        for index, source in enumerate(inputs):
+            self._connect(source, name, index, component.inputs[index])
+        self._fork(name, component.output, placed.output.lanes)
+
+    def _fork(self, name: str, series: int, lanes: int) -> None:
+        """Give each reader, and the world outside, a series of its own where there are several."""
+        readers = self._readers[name]
+        for step, member in readers:
+            taken = series
+            if len(readers) > 1:
+                taken = self.events.branch(series, f"{name} to {step or 'outside'} {member}")
+            if step == _OUTSIDE:
+                self.outputs[name] = taken
+            else:
+                self._branches[name, step, member] = _Branch(taken, lanes)
+
+    def _connect(self, source: str, step: str, index: int, port: Port) -> None:
+        """Put a FIFO, and a converter if one is needed, between a branch and a port."""
+        events, placed = self.events, self._placed[step].inputs[index]
+        branch = self._branches[source, step, placed.member]
+        read = port
+        if branch.lanes != placed.lanes:
+            beats = events.series(f"{step} {placed.member} converts", events.counts[branch.writes])
+            _convert(events, beats, branch.lanes, port, placed.lanes)
+            read = Port(beats, beats)
+        depth = self._depths.get((source, step), DEFAULT_FIFO) if self._depths is not None else None
+        latency = fifo_latency(depth)
+        events.after(read.needed, branch.writes, latency)
+        if read.needed != read.taken:
+            events.after(read.needed, read.taken, 1, lag=1, back=True)
+        if depth is not None:
+            events.after(branch.writes, read.taken, int(depth > 1), lag=depth, back=True)
+        self.fifos[source, step] = branch.writes, read.taken
+
+
+def _convert(events: Events, takes: int, given: int, port: Port, lanes: int) -> None:
+    """A register between beats of ``given`` and of ``lanes`` elements; both series are whole vectors long."""
+    leaving, arriving = np.arange(events.counts[port.taken]), np.arange(events.counts[takes])
+    events.after(port.needed, takes, 1, of=-(-(leaving + 1) * lanes // given) - 1)
+    events.after(takes, port.taken, 0, of=arriving * given // lanes - 1, back=True)
+    if port.needed != port.taken:
+        events.after(port.needed, port.taken, 1, lag=1, back=True)
+
+
+def step_interval(operation: Operation, placed: Placed, position: int = 0) -> float:
+    """Return the cycles a token of a component that nothing outside holds up, once it is in its steady state.
+
+    Where they depend on positions: those of the token at ``position``, or of an early one if it is too near the start.
+    """
+    rows = placed.parallelism.get("rows", 1)
+    positions = np.arange(_TRIAL * rows) + max(0, position + 1 - _TRIAL * rows)
+    positions = np.minimum(positions, max(position, 0)) if _restarts(operation) else positions
+    events = Events()
+    component = time_component(events, Work("step", operation, placed, positions))
+    leaves = events.earliest()[component.output]
+    beats = stream_beats(placed.output.type, placed.output.lanes, positions)
+    ends = leaves[np.cumsum(beats)[rows - 1 :: rows] - 1]
+    return float(ends[-1] - ends[-3]) / (2 * rows)
+
+
+def _restarts(operation: Operation) -> bool:
+    """Return whether tokens may have the same position without starting a sequence."""
+    return not any(isinstance(kind, Indices | Scores | KeyWeights) for kind in operation.inputs)

@@ -1,0 +1,209 @@
+"""When the component of every operation takes and gives its beats.
+
+A rule, one a class of operations, adds the series of events of a component: its inputs' beats, what moves inside, its
+output's beats, and what each waits for. Constants are those of the RTL (`rtl_templates`), where the comments of the
+components derive them. Nothing here computes values: timing depends on sizes and on the tokens' positions only.
+
+The rules of mxhw's own operations stand in :mod:`.timing_functions` and :mod:`.timing_products`.
+
+Deliberately coarse in one place: a pipeline whose bubbles stay while it is stalled is taken for one whose bubbles are
+squeezed out. That moves a beat by less than the pipeline is long, and no rate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mxhw.arithmetic.dataflow import BlockCodes, Integers, KeyWeights, Operation, Scores, StreamType
+from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
+from mxhw.passes.emit.dataflow.place import Placed
+
+__all__ = [
+    "QUEUE",
+    "Component",
+    "Port",
+    "Work",
+    "double_buffer",
+    "fifo_latency",
+    "frozen",
+    "held",
+    "pipeline",
+    "register_timing",
+    "stream_beats",
+    "through",
+    "time_component",
+]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input: the series of the cycles in which its beats are taken, and of those from which they must be there.
+
+    They differ where a component looks at a beat for some cycles before it takes it.
+    """
+
+    taken: int
+    needed: int
+
+
+@dataclass(frozen=True)
+class Component:
+    """The series of a component: its inputs, and the transfers of its output."""
+
+    inputs: tuple[Port, ...]
+    output: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a component does in a run.
+
+    Attributes
+    ----------
+    name : of the step.
+    operation : what it computes.
+    placed : its component and ports.
+    positions : of every token [tokens].
+    """
+
+    name: str
+    operation: Operation
+    placed: Placed
+    positions: IntArray
+
+    @property
+    def unit(self) -> Any:
+        """The component itself: sizes and latencies are its own."""
+        return self.placed.component
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the run."""
+        return len(self.positions)
+
+    def input_beats(self, index: int) -> IntArray:
+        """Beats of each token at an input."""
+        port = self.placed.inputs[index]
+        return stream_beats(port.type, port.lanes, self.positions)
+
+    @property
+    def output_beats(self) -> IntArray:
+        """Beats of each token at the output."""
+        return stream_beats(self.placed.output.type, self.placed.output.lanes, self.positions)
+
+
+_REGISTERS = 2  # beats that a FIFO of registers holds; longer ones are memories, which give a beat after
+QUEUE = 2  # cycles
+
+Rule = Callable[[Events, Work], Component]
+AnyRule = TypeVar("AnyRule", bound=Rule)
+_RULES: dict[type[Operation], Rule] = {}
+
+
+def register_timing(*kinds: type[Operation]) -> Callable[[AnyRule], AnyRule]:
+    """Return a decorator that makes a function the rule of classes of operations (and of their subclasses)."""
+
+    def register(rule: AnyRule) -> AnyRule:
+        _RULES.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
+def time_component(events: Events, work: Work) -> Component:
+    """Add the series of a component.
+
+    An operation without a rule takes and gives a beat a cycle, and its latency is its component's ``latency``, or 1.
+    """
+    for kind in type(work.operation).__mro__:
+        if kind in _RULES:
+            return _RULES[kind](events, work)
+    return _default(events, work)
+
+
+def stream_beats(kind: StreamType, lanes: int, positions: IntArray) -> IntArray:
+    """Return the beats of each token [tokens]."""
+    if isinstance(kind, Integers):
+        return np.full(len(positions), kind.length // lanes, dtype=np.int64)
+    if isinstance(kind, BlockCodes):
+        return np.full(len(positions), kind.padded // lanes, dtype=np.int64)
+    if isinstance(kind, Scores | KeyWeights):
+        return kind.heads * (positions + 1)
+    return np.ones(len(positions), dtype=np.int64)
+
+
+def pipeline(events: Events, name: str, beats: int, latency: int) -> tuple[int, int]:
+    """Add registers that move together, one beat a cycle; return the series of what enters and of what leaves."""
+    enters = events.series(f"{name} takes", beats)
+    if latency == 0:
+        return enters, enters
+    leaves = events.series(f"{name} gives", beats)
+    through(events, enters, leaves, latency)
+    return enters, leaves
+
+
+def fifo_latency(depth: int | None) -> int:
+    """Return the cycles in which a beat passes an empty FIFO; None: an unlimited one. See `rtl_templates.stream`."""
+    return QUEUE if depth is None or depth > _REGISTERS else min(depth, 1)
+
+
+def through(events: Events, enters: int, leaves: int, latency: int) -> None:
+    """Let beats pass ``latency`` registers, the last of which is free in the cycle in which its beat leaves."""
+    events.after(leaves, enters, latency)
+    frozen(events, enters, leaves, latency)
+
+
+def frozen(events: Events, enters: int, leaves: int, latency: int, pace: int = 1) -> None:
+    """While what is to leave waits, so does all that is behind it in the pipeline, entering every ``pace`` cycles."""
+    behind = -(-latency // pace)
+    events.after(enters, leaves, behind * pace - latency, lag=behind, back=True)
+
+
+def double_buffer(events: Events, name: str, enters: int, blocks: Any, latency: int = 1) -> int:
+    """Add a buffer of two halves; return the series of reads, the last of which frees its half.
+
+    ``blocks`` are the beats of each block. A block is read from the cycle on that is ``latency`` after its last beat.
+    """
+    blocks = np.asarray(blocks, dtype=np.int64)
+    reads = events.series(f"{name} reads", int(blocks.sum()))
+    ends = np.cumsum(blocks) - 1
+    events.after(reads, enters, latency, of=spread(ends, blocks))
+    free = np.concatenate([[-1, -1], ends[:-2]])[: len(blocks)]
+    events.after(enters, reads, 1, of=spread(free, blocks), back=True)
+    return reads
+
+
+def _default(events: Events, work: Work) -> Component:
+    """Beats of inputs and output in proportion."""
+    given, latency = work.output_beats, int(getattr(work.unit, "latency", 1))
+    output = events.series(f"{work.name} gives", int(given.sum()))
+    ports = []
+    for index in range(len(work.operation.inputs)):
+        beats = work.input_beats(index)
+        taken = events.series(f"{work.name} takes {index}", int(beats.sum()))
+        needed = _proportional(beats, given)
+        events.after(output, taken, latency, of=needed)
+        # As many beats of the output are on their way as the component has cycles of latency.
+        begun = np.searchsorted(needed, np.arange(int(beats.sum())))
+        events.after(taken, output, 0, of=begun - 1 - latency, back=True)
+        ports.append(Port(taken, taken))
+    return Component(tuple(ports), output)
+
+
+def _proportional(beats: IntArray, given: IntArray) -> IntArray:
+    """Return the input beat that each output beat needs: the same share of its token."""
+    starts = np.cumsum(beats) - beats
+    inside = np.arange(int(given.sum())) - spread(np.cumsum(given) - given, given)
+    return spread(starts, given) + -(-(inside + 1) * spread(beats, given) // spread(given, given)) - 1
+
+
+def held(events: Events, work: Work, reads: int, beats: Any) -> Port:
+    """Add the input of positions, each of which must be there for its token's reads and is taken with the last."""
+    tokens = len(work.positions)
+    needed = events.series(f"{work.name} sees position", tokens)
+    taken = events.series(f"{work.name} takes position", tokens)
+    events.after(reads, needed, 0, of=spread(np.arange(tokens), beats))
+    events.after(taken, reads, 0, of=np.cumsum(beats) - 1)
+    return Port(taken, needed)

@@ -1,0 +1,175 @@
+"""Timing of products: with weights, of queries and keys, of the weights of keys and values."""
+
+from typing import Any
+
+import numpy as np
+
+from mxhw.arithmetic.dataflow import AttentionScores, AttentionValues, Linear
+from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
+from mxhw.passes.emit.dataflow.timing import (
+    QUEUE,
+    Component,
+    Port,
+    Work,
+    double_buffer,
+    fifo_latency,
+    frozen,
+    held,
+    register_timing,
+    through,
+)
+from mxhw.rtl_templates.dataflow.attention_scores import STAGES
+from mxhw.rtl_templates.dataflow.linear import LinearUnit
+
+__all__: list[str] = []
+
+_DECODE = 2  # from the last step of a token to the cycle in which its half of the activation buffer is free
+
+
+@register_timing(Linear)
+def _linear(events: Events, work: Work) -> Component:
+    """A GEMM unit: load of row tiles, column tiles of the array, drain; with several rows, what brings them in order.
+
+    See :meth:`mxhw.rtl_templates.gemm.GemmUnit.cycles` and the parts in `rtl_templates/dataflow/linear.py`.
+    """
+    unit: LinearUnit = work.unit
+    rows, tiling, latency = unit.gemm.shape.rows, unit.gemm.tiling, unit.gemm.latency
+    row_tiles = work.tokens // rows
+    tiles = row_tiles * tiling.column_tiles
+    takes, loads = _loads(events, work, unit, row_tiles)
+    # The last step of every tile; its capture; its rows.
+    ends = events.series(f"{work.name} ends tile", tiles, tiling.tile_cycles)
+    captures = events.series(f"{work.name} captures", tiles, tiling.tile_cycles)
+    sums = events.series(f"{work.name} drains", tiles * rows)
+    gives = events.series(f"{work.name} gives", tiles * rows)
+    loaded = (np.arange(row_tiles) + 1) * tiling.chunks - 1
+    firsts = np.full(tiles, -1)
+    firsts[:: tiling.column_tiles] = loaded
+    events.after(ends, loads, tiling.tile_cycles, of=np.maximum.accumulate(firsts))
+    events.after(captures, ends, latency)
+    frozen(events, ends, captures, latency, tiling.tile_cycles)
+    events.after(sums, captures, 1, of=np.repeat(np.arange(tiles), rows))
+    events.after(captures, sums, 1, of=np.arange(tiles) * rows - 1, back=True)
+    free = spread(np.arange(row_tiles) - 1, np.full(row_tiles, tiling.chunks)) * tiling.column_tiles - 1
+    events.after(loads, ends, _DECODE, of=free, back=True)
+    if rows > 1 and tiling.column_tiles > 1:
+        ordered = double_buffer(events, work.name, sums, np.full(row_tiles, rows * tiling.column_tiles))
+        through(events, ordered, gives, 2)
+    else:
+        through(events, sums, gives, 1)
+    return Component((Port(takes, takes),), gives)
+
+
+def _loads(events: Events, work: Work, unit: LinearUnit, row_tiles: int) -> tuple[int, int]:
+    """Add what comes in front of a GEMM unit; return the series of its own beats and those of the GEMM unit."""
+    rows, chunks, beats = unit.gemm.shape.rows, unit.gemm.chunks, unit.timing.x_beats
+    takes = events.series(f"{work.name} takes", row_tiles * rows * beats)
+    if rows == 1 and chunks == beats:
+        return takes, takes
+    loads = events.series(f"{work.name} loads", row_tiles * chunks)
+    # The beats of a row tile, then zeros.
+    beat = np.minimum(np.arange(chunks), beats - 1)
+    tile = np.repeat(np.arange(row_tiles), chunks) * rows * beats
+    for row in range(rows):
+        queued = row < rows - 1
+        events.after(loads, takes, QUEUE if queued else 0, of=tile + row * beats + np.tile(beat, row_tiles))
+    # A beat of the last row goes when it is loaded; the others come after those of the row tile before.
+    at = np.arange(row_tiles * rows * beats)
+    place, is_last, tile = at % beats, at // beats % rows == rows - 1, at // (rows * beats)
+    loaded = np.maximum.accumulate(np.where(is_last, tile * chunks + place, -1))
+    events.after(takes, loads, 0, of=loaded, back=True)
+    return takes, loads
+
+
+def _head_words(events: Events, name: str, words: Any, beats: int) -> Port:
+    """Add the input of a :class:`HeadWords`: a beat is there for as many cycles as it has words."""
+    pace = max(1, words._beat_lanes // words._lanes)
+    needed = events.series(f"{name} sees", beats)
+    taken = events.series(f"{name} takes", beats, pace)
+    events.after(taken, needed, pace - 1)
+    return Port(taken, needed)
+
+
+def _kv_cache(events: Events, work: Work, cache: Any, beats: IntArray, starts: int, ends: int) -> tuple[Port, Port]:
+    """Add the inputs of a KV cache: codes and positions. ``starts``, ``ends``: first and last cycle of a token's work.
+
+    A token is stored while the one before is worked on, and the first of a sequence when that has ended.
+    """
+    tokens = np.arange(work.tokens)
+    codes = _head_words(events, f"{work.name} cache", cache._words, int(beats.sum()))
+    position = held(events, work, codes.needed, beats)
+    # A position is taken in the cycle of the last word.
+    events.after(starts, codes.taken, 1, of=np.cumsum(beats) - 1)
+    firsts = np.cumsum(beats) - beats
+    before = np.full(int(beats.sum()), -1)
+    before[firsts] = tokens - 1
+    events.after(codes.needed, starts, 1, of=np.maximum.accumulate(before), back=True)
+    new = np.concatenate([[False], work.positions[1:] <= work.positions[:-1]])
+    if new.any():
+        before = np.full(int(beats.sum()), -1)
+        before[firsts[new]] = tokens[new] - 1
+        events.after(codes.needed, ends, 1, of=np.maximum.accumulate(before), back=True)
+    return codes, position
+
+
+@register_timing(AttentionScores)
+def _attention_scores(events: Events, work: Work) -> Component:
+    """Query and key are stored; then the words of all keys of all heads are walked through."""
+    unit, beats = work.unit, work.output_beats
+    tokens, words = np.arange(work.tokens), unit._head_dim // unit._lanes
+    query_beats = work.input_beats(0)
+    query = _head_words(events, f"{work.name} query", unit._query, int(query_beats.sum()))
+    starts = events.series(f"{work.name} starts", work.tokens)
+    scored = events.series(f"{work.name} scores", int(beats.sum()), words)
+    gives = events.series(f"{work.name} gives", int(beats.sum()))
+    lasts = np.cumsum(beats) - 1
+    done = events.series(f"{work.name} ends", work.tokens)
+    events.after(done, scored, 0, of=lasts)
+    key, position = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
+    events.after(starts, query.taken, 1, of=np.cumsum(query_beats) - 1)
+    events.after(starts, done, 0, lag=1, back=True)
+    stored = np.full(int(query_beats.sum()), -1)
+    stored[np.cumsum(query_beats) - query_beats] = tokens - 1
+    events.after(query.needed, starts, 1, of=np.maximum.accumulate(stored), back=True)
+    events.after(scored, starts, words, of=spread(tokens, beats))
+    events.after(gives, scored, STAGES)
+    frozen(events, scored, gives, STAGES, words)
+    return Component((query, key, position), gives)
+
+
+@register_timing(AttentionValues)
+def _attention_values(events: Events, work: Work) -> Component:
+    """A weight is held while it multiplies the words of its value; a row's sums wait, and are divided in parts.
+
+    Stalls are taken to come between rows: a word of a row's last key counts as its last word does.
+    """
+    unit, keys = work.unit, work.input_beats(0)
+    words, ratio, heads = unit._words, unit._ratio, unit._heads
+    name, tokens, rows = work.name, np.arange(work.tokens), work.tokens * heads
+    needed = events.series(f"{name} sees weights", int(keys.sum()))
+    taken = events.series(f"{name} takes weights", int(keys.sum()), words)
+    starts, done = (events.series(f"{name} {what}", work.tokens) for what in ("starts", "ends"))
+    events.after(taken, needed, words - 1)
+    events.after(taken, starts, words, of=spread(tokens, keys))
+    events.after(done, taken, 0, of=np.cumsum(keys) - 1)
+    events.after(starts, done, 0, lag=1, back=True)
+    value, position = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
+
+    sums = events.series(f"{name} sums", rows * words)
+    ends = np.cumsum(np.repeat(keys // heads, heads)) - 1  # the last key of each row
+    latency = unit._sum.latency
+    events.after(sums, taken, latency - (words - 1), of=np.repeat(ends, words))
+    behind = -(-latency // words)
+    before = np.searchsorted(ends, np.arange(len(ends) and ends[-1] + 1) - behind, side="right")
+    events.after(taken, sums, behind * words - latency, of=before * words - 1, back=True)
+    parts = sums
+    if unit._waiting:
+        parts = events.series(f"{name} parts", rows * words)
+        events.after(parts, sums, fifo_latency(unit._waiting))
+        events.after(sums, parts, 1, lag=unit._waiting, back=True)
+    divided = events.series(f"{name} divides", rows * words * ratio)
+    gives = events.series(f"{name} gives", rows * words * ratio)
+    events.after(divided, parts, 1, of=np.arange(rows * words * ratio) // ratio)
+    events.after(parts, divided, 0, of=np.arange(rows * words) * ratio - 1, back=True)
+    through(events, divided, gives, unit._mean.latency)
+    return Component((Port(taken, needed), value, position), gives)

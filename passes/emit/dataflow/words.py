@@ -1,0 +1,104 @@
+"""What people read: streams in words, the comment at the head of a design, its README.txt."""
+
+from collections.abc import Mapping, Sequence
+
+import mxhw
+from mxhw.arithmetic.dataflow import BlockCodes, Indices, IntegerGraph, Integers, KeyWeights, Linear, StreamType
+from mxhw.passes.emit.dataflow.place import Placed
+from mxhw.sim.dataflow_design import DataflowDesign
+
+__all__ = ["describe", "header", "instructions"]
+
+
+def describe(kind: StreamType, lanes: int) -> str:
+    """Return a stream in words: its vector, and the elements of a beat if there are several."""
+    words = _words(kind)
+    return f"{words}, {lanes} a beat" if lanes > 1 else words
+
+
+def _words(kind: StreamType) -> str:
+    match kind:
+        case Integers():
+            return f"{kind.length} x int{kind.bits} * 2^{kind.exponent}"
+        case BlockCodes():
+            name = "dialect4" if kind.kind == "dialect" else f"int{kind.bits}"
+            return f"{kind.length} {name} codes, a scale for {kind.block}, * 2^{kind.exponent}"
+        case Indices():
+            return f"index below {kind.count}"
+        case KeyWeights():
+            return f"weights of up to {kind.keys} keys for {kind.heads} heads"
+        case _:
+            return f"scores of up to {kind.keys} keys for {kind.heads} heads"
+
+
+def header(
+    name: str, digest: str, graph: IntegerGraph, placed: Mapping[str, Placed], names: Mapping[str, str]
+) -> list[str]:
+    """Return the lines of the comment: what it is, and for every step its component, parallelism and formats."""
+    rows = [["instance", "kind", "parallelism", "formats"]]
+    for step in graph.steps.values():
+        sizes = " ".join(f"{what}={value}" for what, value in placed[step.name].parallelism.items())
+        rows.append([names[step.name], step.operation.kind, sizes, _formats(step.operation)])
+    return [
+        f"{name}: a dataflow design, emitted by mxhw {mxhw.__version__}; configuration {digest}.",
+        "",
+        "clk: all registers; rst: synchronous, high. A beat of a stream moves when its valid and ready are both high.",
+        "tap_*: the stream of each step, to be looked at; leave these outputs open in hardware.",
+        "",
+        *_table(rows),
+    ]
+
+
+def _formats(operation: object) -> str:
+    if isinstance(operation, Linear):
+        return f"weight {operation.weight_format.name}, input {operation.input_format.name}"
+    output = getattr(operation, "output", None)
+    return _words(output) if output is not None else ""
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+_README = """\
+{name}: a dataflow design of {steps} steps, emitted by mxhw {version}
+configuration {hash}
+
+{top}.v
+    the design: a named instance a step, clk, rst (synchronous, high), a stream per input and output, and the taps
+modules/
+    the components, one text for all instances that have its name; memories read what parameters like GAINS_FILE name
+mxhw_rom.v, mxhw_ram.v
+    memories that the components instantiate
+images/
+    memory images for $readmemh, one word a line; simulate and synthesise with this folder as working directory
+beats/
+    {tokens} tokens: what the inputs get, and what every step and output must give, one payload a line, hex
+design.json
+    order, widths and files of all streams
+bench.py
+    cocotb bench: random stalls on every port, every beat of every step compared, the first that differs named
+assignment.json
+    formats that were asked for, where emission was given an assignment
+
+Streams: token after token, element 0 first, lowest bits first; a beat moves when valid and ready are both high at a
+rising clock edge.
+
+With mxhw:            mxhw cosim .
+With Icarus Verilog:  make -f "$(cocotb-config --makefiles)/Makefile.sim" SIM=icarus TOPLEVEL_LANG=verilog \\
+                          VERILOG_SOURCES="$(echo *.v modules/*.v)" COCOTB_TOPLEVEL={top} COCOTB_TEST_MODULES=bench
+With another one:     the same, with SIM=verilator, SIM=questa, SIM=xcelium ...
+"""
+
+
+def instructions(design: DataflowDesign) -> str:
+    """Return the text of README.txt."""
+    return _README.format(
+        name=design.name,
+        steps=len(design.steps),
+        version=design.version,
+        hash=design.hash,
+        top=design.top,
+        tokens=design.tokens,
+    )

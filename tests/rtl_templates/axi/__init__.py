@@ -1,0 +1,1 @@
+"""AXI ports of designs."""
