@@ -1,16 +1,22 @@
-"""`mxhw emit`: Verilog, memory images and benches of a design's layers."""
+"""`mxhw emit`: the RTL of a decoder block, of a whole small model, or of single layers, each with its bench."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mxhw.cli.app import AssignmentOption, ExtensionOption, JsonOption, ModelArgument, OutOption, app
 from mxhw.cli.console import Output
+from mxhw.errors import InputError
+
+if TYPE_CHECKING:
+    from mxhw.flow.blocks import EmittedPart
 
 __all__ = ["emit"]
+
+_TEXTS = "A text file, a .npy file of token ids, or a text of the model."
 
 
 @app.command()
@@ -18,45 +24,117 @@ def emit(
     model: ModelArgument,
     out: OutOption = Path("build/emit"),
     assignment: AssignmentOption = None,
-    node: Annotated[
-        list[str] | None, typer.Option("--node", metavar="NAME", help="Emit this layer; may be repeated. Default: all.")
+    block: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The part that becomes a design: a block such as model.layers.0, or `all`. Default: the first block, "
+            "or all of a model without blocks.",
+        ),
     ] = None,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens of real text whose activations become the stimulus.")] = 32,
-    text: Annotated[
-        str, typer.Option(metavar="TEXT", help="A text file, a .npy file of token ids, or a text of the model.")
-    ] = "heldout",
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Balance the design under the budget of this platform (`mxhw platforms`). Default: small units.",
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Tokens at once, instead of what the assignment says of linear layers.")
+    ] = None,
+    keys: Annotated[
+        int | None, typer.Option(min=1, help="Longest sequence that the KV caches hold. Default: --tokens.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of real text that become the stimulus.")] = 32,
+    text: Annotated[str, typer.Option(metavar="TEXT", help=f"The stimulus. {_TEXTS}")] = "heldout",
+    calibration: Annotated[
+        str, typer.Option(metavar="TEXT", help=f"Text that the exponents of streams are chosen on. {_TEXTS}")
+    ] = "calibration",
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", metavar="NAME", help="Emit this linear layer alone instead; may be repeated."),
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Emit every linear layer alone instead.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a design of another configuration.")] = False,
     extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the RTL of a design's linear layers, each with weights, real stimulus, expected outputs and a bench.
+    """Write the RTL of a decoder block with weights, real stimulus, the expected beats of every step, and a bench.
 
-    Example: `mxhw emit demo --node model.layers.0.mlp.down_proj --out build/emit`, then `mxhw cosim build/emit`.
+    Every operator becomes a component, streams connect them, FIFO depths are computed. Beside the Verilog: AXI-Stream
+    and AXI-Lite top, constraints, FuseSoC and EDAM descriptions, project files for Vivado and yosys.
+
+    Example: `mxhw emit demo --out build/emit`, then `mxhw cosim build/emit`.
     """
+    output = Output(as_json=json)
+    if node or layers:
+        if block is not None or platform is not None or rows is not None or keys is not None or (node and layers):
+            raise InputError(
+                "--node and --layers emit layers alone: give one of them, without --block, --platform, "
+                "--rows and --keys"
+            )
+        _emit_layers(output, model, out, assignment, node, tokens, text, as_json=json)
+        return
+    from mxhw.flow.blocks import PartRequest, emit_from_model
+
+    request = PartRequest(
+        model=model,
+        assignment=assignment,
+        part=block,
+        platform=platform,
+        rows=rows,
+        keys=keys,
+        tokens=tokens,
+        text=text,
+        calibration=calibration,
+        force=force,
+    )
+    made = emit_from_model(request, out, output.progress)
+    if not json:
+        _show(output, made, out)
+    output.result(made.to_json())
+
+
+def _show(output: Output, made: EmittedPart, out: Path) -> None:
+    design = made.emitted.design
+    columns = ["node", "component", "parallelism", "cycles a token", "FIFO", *made.resource_names]
+    output.table(f"{design.name}: {made.part}", columns, made.rows())
+    output.say(made.summary())
+    if made.note:
+        output.say(made.note)
+    output.say(f"next: mxhw cosim {out}")
+
+
+def _emit_layers(
+    output: Output,
+    model: str,
+    out: Path,
+    assignment: Path | None,
+    nodes: list[str] | None,
+    tokens: int,
+    text: str,
+    *,
+    as_json: bool,
+) -> None:
     from mxhw.flow.assignments import assignment_for
     from mxhw.models import capture, load_model, read_ids, windows
     from mxhw.passes.emit import EmitLayers, EmitLayersConfig
 
-    output = Output(as_json=json)
     loaded = load_model(model)
     window = windows(read_ids(text, loaded), tokens, 1)
     graph = capture(loaded, batch=1, sequence=tokens)
     given = assignment_for(graph, assignment)
-    settings = EmitLayersConfig(assignment=given, tokens=window, folder=out / "rtl", nodes=node or None)
+    settings = EmitLayersConfig(assignment=given, tokens=window, folder=out / "rtl", nodes=nodes or None)
     report = EmitLayers(settings, output.progress)(graph).report
     given.save(out / "assignment.json")
-    if not json:
-        rows = [
-            [
-                entry["node"],
-                entry["unit"],
-                entry["weight_format"],
-                entry["input_format"],
-                f"{entry['rows']}×{entry['columns']}",
-                f"{entry['cycles']:,}",
-                entry["folder"],
-            ]
-            for entry in report["layers"]
-        ]
-        output.table("Emitted", ["layer", "unit", "weights", "inputs", "array", "cycles", "folder"], rows)
+    if not as_json:
+        columns = ["layer", "unit", "weights", "inputs", "array", "cycles", "folder"]
+        output.table("Emitted", columns, [_layer_row(entry) for entry in report["layers"]])
         output.say(f"next: mxhw cosim {out}")
     output.result({"layers": report["layers"], "assignment": str(out / "assignment.json")})
+
+
+def _layer_row(entry: dict[str, Any]) -> list[str]:
+    array = f"{entry['rows']}×{entry['columns']}"
+    names = [entry[key] for key in ("node", "unit", "weight_format", "input_format")]
+    return [*names, array, f"{entry['cycles']:,}", entry["folder"]]

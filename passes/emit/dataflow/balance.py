@@ -43,7 +43,7 @@ from mxhw.passes.emit.dataflow.place import Placed, place_graph
 from mxhw.passes.emit.dataflow.resources import Resources, fifo_resources, step_resources
 from mxhw.passes.emit.dataflow.schedule import step_interval
 
-__all__ = ["Balanced", "Option", "balance", "register_options", "step_options"]
+__all__ = ["Balanced", "Option", "balance", "last_position", "register_options", "step_options"]
 
 MOST_COLUMNS = 64
 MOST_LANES = 16
@@ -113,6 +113,7 @@ def balance(
     share: float = 1.0,
     position: int | None = None,
     weight_port: int | None = None,
+    fixed: Mapping[str, Sizes] | None = None,
 ) -> Balanced:
     """Return the parallelism with the smallest interval that fits a share of the platform's budget, FIFOs included.
 
@@ -122,6 +123,7 @@ def balance(
     share : of the budget that may be used.
     position : of the token whose interval counts, for attention; by default the last one of the longest sequence.
     weight_port : bits a cycle of the memory port that weights come through; None: they lie in memories of the design.
+    fixed : sizes of steps that are not to be chosen; what they leave open is.
 
     Raises
     ------
@@ -134,7 +136,7 @@ def balance(
         raise InputError(f"weight_port must be at least 1 bit a cycle, not {weight_port!r}")
     inside = weight_port is None
     options = {
-        name: step_options(step, platform, position=position, weights_inside=inside)
+        name: step_options(step, platform, position=position, weights_inside=inside, fixed=(fixed or {}).get(name))
         for name, step in graph.steps.items()
     }
     least = 0 if weight_port is None else ceil(_weight_bits(graph) / weight_port)
@@ -160,18 +162,31 @@ def balance(
 
 
 def step_options(
-    step: Step, platform: Platform, *, position: int | None = None, weights_inside: bool = True
+    step: Step,
+    platform: Platform,
+    *,
+    position: int | None = None,
+    weights_inside: bool = True,
+    fixed: Sizes | None = None,
 ) -> list[Option]:
-    """Return what a step may be built as, quickest last; those that are neither quicker nor smaller are left out."""
+    """Return what a step may be built as, quickest last; those that are neither quicker nor smaller are left out.
+
+    Raises InputError if it cannot be built with the ``fixed`` sizes.
+    """
     operation, found = step.operation, []
-    at = _last_position(operation) if position is None else position
-    for sizes in _choices(operation):
+    at = last_position(operation) if position is None else position
+    refused: InputError | None = None
+    for sizes in _with_fixed(_choices(operation), fixed):
         try:
             placed = _placed(step, sizes)
-        except InputError:
-            continue  # sizes that this component does not take together
+        except InputError as error:
+            refused = error  # sizes that this component does not take together
+            continue
         resources = step_resources(operation, placed, platform, weights_inside=weights_inside)
         found.append(Option(dict(sizes), step_interval(operation, placed, at), resources))
+
+    if not found and refused is not None:
+        raise refused
 
     def beats(a: Option, b: Option) -> bool:
         """Whether ``a`` is as quick as ``b`` and takes no more of anything."""
@@ -182,6 +197,12 @@ def step_options(
         if not any(beats(other, option) for other in kept):
             kept = [other for other in kept if not beats(option, other)] + [option]
     return kept[::-1]
+
+
+def _with_fixed(choices: Iterable[Sizes], fixed: Sizes | None) -> list[Sizes]:
+    """Return the choices with the fixed sizes in place, each once."""
+    kept = {tuple(sorted({**sizes, **(fixed or {})}.items())) for sizes in choices}
+    return [dict(sizes) for sizes in sorted(kept)]
 
 
 def _placed(step: Step, sizes: Sizes) -> Placed:
@@ -266,7 +287,7 @@ def _weight_bits(graph: IntegerGraph) -> int:
     return total
 
 
-def _last_position(operation: Operation) -> int:
+def last_position(operation: Operation) -> int:
     """Return the last position of the longest sequence, for attention; else 0."""
     if isinstance(operation, AttentionScores):
         return operation.y.keys - 1

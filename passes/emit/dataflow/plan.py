@@ -1,16 +1,16 @@
 """What is decided about a design before it is emitted: parallelism, FIFO depths, and the cycles that follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
 from mxhw.arithmetic.dataflow import IntegerGraph
 from mxhw.hardware import Platform
-from mxhw.passes.emit.dataflow.balance import balance
+from mxhw.passes.emit.dataflow.balance import balance, last_position
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
-from mxhw.passes.emit.dataflow.place import Parallelism, Placed, place_graph
+from mxhw.passes.emit.dataflow.place import Parallelism, place_graph
 from mxhw.passes.emit.dataflow.resources import Resources
-from mxhw.passes.emit.dataflow.schedule import TimedGraph, step_interval
+from mxhw.passes.emit.dataflow.schedule import step_interval
 from mxhw.passes.emit.dataflow.top import Depths
 
 __all__ = ["DesignPlan", "plan_design"]
@@ -39,10 +39,6 @@ class DesignPlan:
     def interval(self) -> int:
         """Cycles between tokens: those of the slowest step."""
         return max(self.intervals.values())
-
-    def cycles(self, graph: IntegerGraph, placed: Mapping[str, Placed], positions: Sequence[int]) -> int:
-        """Return the predicted cycles of a run without stalls, first beat in to last beat out."""
-        return TimedGraph(graph, placed, positions, self.depths).cycles
 
 
 def plan_design(

@@ -1,1 +1,14 @@
 """What FPGA tools need beside the Verilog: project descriptions, constraints, file lists."""
+
+from mxhw.passes.emit.flow.describe import FlowTarget
+from mxhw.passes.emit.flow.implement import Implementation, implement_design, read_implementations
+from mxhw.passes.emit.flow.write import WrittenFlow, write_flow
+
+__all__ = [
+    "FlowTarget",
+    "Implementation",
+    "WrittenFlow",
+    "implement_design",
+    "read_implementations",
+    "write_flow",
+]
