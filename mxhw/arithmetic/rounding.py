@@ -15,9 +15,11 @@ def round_shift(x: Tensor, shift: Tensor | int) -> Tensor:
 
     A shift of 63 or more would leave int64 on the way: it is taken as 62, which gives the same for ``|x| < 2**61``.
     """
+    # floor((floor(y) + 1) / 2) = floor((y + 1) / 2), so the half is added after all but one of the shifts.
+    if isinstance(shift, int):
+        return ((x >> min(shift, 62) - 1) + 1) >> 1 if shift > 0 else x << -shift
     amount = torch.as_tensor(shift, dtype=torch.int64, device=x.device)
     right = amount.clamp(0, 62)
-    # floor((floor(y) + 1) / 2) = floor((y + 1) / 2), so the half is added after all but one of the shifts.
     halves = torch.where(right > 0, x >> (right - 1).clamp(min=0), x << 1)
     return ((halves + 1) >> 1) << (-amount).clamp(min=0)
 

@@ -18,15 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+CALIBRATION_WINDOWS = 8
+
 
 @app.command()
 def evaluate(
     model: ModelArgument,
     assignment: AssignmentOption = None,
     arithmetic: Annotated[
-        Literal["float", "hardware", "both"],
-        typer.Option(help="Round operands and multiply in float; or multiply exactly as the RTL does; or both."),
+        Literal["float", "hardware", "both", "integer", "all"],
+        typer.Option(
+            help="Round operands and multiply in float; or multiply exactly as the RTL does; or both; or compute the "
+            "whole model in integers, as an emitted design does; or all three."
+        ),
     ] = "float",
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Text that integer streams get their exponents from; default: calibration."),
+    ] = None,
     text: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +98,7 @@ def evaluate(
     from mxhw.cli.node_errors import compare, show_comparison
     from mxhw.flow.assignments import assignment_for
     from mxhw.flow.harness import load_tasks
-    from mxhw.flow.scores import score_streamed, score_tasks, score_text
+    from mxhw.flow.scores import graph_arithmetics, score_streamed, score_tasks, score_text
     from mxhw.hardware import load_platform
     from mxhw.models import capture, load_model, read_ids, stream_model
     from mxhw.models import windows as cut_windows
@@ -105,6 +114,8 @@ def evaluate(
         per_node=per_node,
         has_page=graph_page is not None,
         stream=stream,
+        integer=arithmetic in ("integer", "all"),
+        has_calibration=calibration is not None,
     )
     output = Output(as_json=json)
     target = load_platform(platform)
@@ -133,12 +144,16 @@ def evaluate(
                 batch=batch,
                 progress=output.progress,
             )
-            scores = score_text(evaluator, given, arithmetic, platform=target, cache=cache)
+            held_in = None
+            if arithmetic in ("integer", "all"):
+                ids = read_ids(calibration or "calibration", loaded)
+                held_in = cut_windows(ids, sequence, min(CALIBRATION_WINDOWS, ids.numel() // sequence))
+            scores = score_text(evaluator, given, arithmetic, calibration=held_in, platform=target, cache=cache)
         result |= {"text": text, **scores.to_json()}
         if not json:
             _show_text(output, f"{model}: {scores.predictions:,} predictions of {text}", scores)
     if per_node:
-        comparisons = compare(output, graph, cut, given, arithmetic, cache)
+        comparisons = compare(output, graph, cut, given, graph_arithmetics(arithmetic), cache)
         result["per_node"] = [each.to_json() for each in comparisons]
         for each in () if json else comparisons:
             show_comparison(output, each, top)
@@ -177,6 +192,8 @@ def _refuse_conflicts(
     per_node: bool,
     has_page: bool,
     stream: bool,
+    integer: bool,
+    has_calibration: bool,
 ) -> None:
     """Raise an InputError for options that need, or exclude, one another."""
     from mxhw.errors import InputError
@@ -189,6 +206,10 @@ def _refuse_conflicts(
         raise InputError("--graph shows what --per-node measures, which is not given; without it: mxhw capture --graph")
     if per_node and not has_text:
         raise InputError("--per-node goes with a text, and --tasks alone has none; add --text heldout or a file")
+    if integer and (has_tasks or per_node or stream):
+        raise InputError("integer arithmetic scores a text; leave out --tasks, --per-node and --stream")
+    if has_calibration and not integer:
+        raise InputError("--calibration is for --arithmetic integer or all")
     if stream and (has_tasks or per_node):
         raise InputError("--stream scores a text; --tasks and --per-node need the whole model: leave one of them out")
 
@@ -232,6 +253,8 @@ def _show_bits(output: Output, bits: Ledger) -> None:
 def _show_hardware(output: Output, platform: Platform, scores: TextScores) -> None:
     if scores.coverage is not None:
         output.say(f"in hardware arithmetic: {100 * scores.coverage:.2f} % of the multiply-accumulates")
+    if scores.saturated is not None:
+        output.say(f"in integer arithmetic: {100 * scores.saturated:.2g} % of the elements of streams saturated")
     if scores.evaluation.hardware is not None:
         _show_cost(output, platform, scores.evaluation.hardware)
 

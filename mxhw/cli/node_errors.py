@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mxhw.cli.console import Output
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mxhw.ir import Assignment, Graph
     from mxhw.passes.analysis import Comparison, Deviation
-    from mxhw.passes.transform import WeightCache
+    from mxhw.passes.transform import Arithmetic, WeightCache
 
 __all__ = ["PER_NODE_WINDOWS", "compare", "show_comparison"]
 
@@ -23,7 +23,7 @@ def compare(
     graph: Graph,
     windows: Tensor,
     assignment: Assignment,
-    arithmetic: Literal["float", "hardware", "both"],
+    arithmetics: tuple[Arithmetic, ...],
     cache: WeightCache,
 ) -> list[Comparison]:
     """Return a comparison for each arithmetic, on the first :data:`PER_NODE_WINDOWS` of `windows` [windows, tokens]."""
@@ -32,7 +32,7 @@ def compare(
     config = PerNodeConfig(
         assignment=assignment,
         windows=windows[:PER_NODE_WINDOWS],
-        arithmetics=("float", "hardware") if arithmetic == "both" else (arithmetic,),
+        arithmetics=arithmetics,
     )
     return PerNode(config, cache, output.progress).comparisons(graph)
 

@@ -1,4 +1,4 @@
-"""`mxhw synth`: what units of the hardware library take, in gates, in cells of a library, on FPGAs."""
+"""`mxhw synth`: what units of the hardware library take, in gates, in cells of a library, on FPGAs; designs too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mxhw.cli.app import JsonOption, app
 from mxhw.cli.console import Output
 
 if TYPE_CHECKING:
+    from mxhw.passes.emit.flow import Implementation
     from mxhw.synthesis import Figures, UnitChoice
 
 __all__ = ["synth"]
@@ -21,7 +22,10 @@ __all__ = ["synth"]
 def synth(
     units: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[UNIT]...", help="NAME or NAME:parameter=value,parameter=value; see --list."),
+        typer.Argument(
+            metavar="[UNIT|DIR]...",
+            help="NAME or NAME:parameter=value,parameter=value; see --list. Or the folder of an emitted design.",
+        ),
     ] = None,
     liberty: Annotated[
         list[Path] | None,
@@ -34,6 +38,9 @@ def synth(
         float | None,
         typer.Option(min=1, metavar="PS", help="The longest path in a cell library; default: none, smallest area."),
     ] = None,
+    route: Annotated[
+        bool, typer.Option(help="Place and route designs on ecp5, which finds their clock and takes longest.")
+    ] = True,
     list_: Annotated[bool, typer.Option("--list", help="Name the units, their parameters, defaults, choices.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -41,6 +48,9 @@ def synth(
 
     Always: yosys' cells, NAND2 equivalents, CMOS transistors, flip-flops. With a cell library also area and delay, with
     an FPGA family LUTs, flip-flops, carry cells and DSP blocks (and the clock on ecp5).
+
+    A design's folder is implemented on each FPGA family (default: ecp5) with its AXI ports; the figures are kept there
+    in implementation.json.
 
     Example: `mxhw synth fifo`, or `mxhw synth dialect_pe fifo:depth=4 --liberty sg13g2_typ.lib.gz --fpga ecp5`, or
     `mxhw synth --list`.
@@ -57,10 +67,32 @@ def synth(
         return
     if not units:
         raise InputError("name a unit, for instance `mxhw synth fifo`; `mxhw synth --list` names them all")
-    results, tools = _measure(output, units, liberty or [], fpga or [], clock)
+    folders, names = _designs(units)
+    results, tools = _measure(output, names, liberty or [], fpga or [], clock)
+    designs = _implement(folders, fpga or ["ecp5"], route)
     if not json:
         _show(output, results, clock)
-    output.result({"units": [_record(choice, figures) for choice, figures in results], "tools": tools})
+        _show_designs(output, designs)
+    record: dict[str, Any] = {"units": [_record(choice, figures) for choice, figures in results], "tools": tools}
+    if designs:
+        record["designs"] = [{"folder": str(folder), **asdict(found)} for folder, found in designs]
+    output.result(record)
+
+
+def _designs(given: list[str]) -> tuple[list[Path], list[str]]:
+    """Return the folders of designs among what was given, and the rest."""
+    from mxhw.sim.dataflow_design import is_dataflow_design
+
+    folders = [Path(text) for text in dict.fromkeys(given) if is_dataflow_design(Path(text))]
+    return folders, [text for text in given if Path(text) not in folders]
+
+
+def _implement(folders: list[Path], families: list[str], route: bool) -> list[tuple[Path, Implementation]]:
+    from mxhw.passes.emit.flow import implement_design
+    from mxhw.synthesis import family_named
+
+    known = [family_named(name).name for name in dict.fromkeys(families)]
+    return [(folder, implement_design(folder, family, route=route)) for folder in folders for family in known]
 
 
 def _measure(
@@ -123,6 +155,21 @@ def _show_units(output: Output, known: list[dict[str, Any]]) -> None:
         ]
         rows.append([unit["name"], unit["kind"], unit["description"], ", ".join(parameters)])
     output.table("Units", ["name", "kind", "what it is", "parameters, defaults (choices)"], rows)
+
+
+def _show_designs(output: Output, designs: list[tuple[Path, Implementation]]) -> None:
+    if not designs:
+        return
+    rows = [
+        [
+            *(str(folder), found.family),
+            *(f"{n:,}" for n in (found.lut, found.flip_flops, found.carry, found.dsp, found.lut_memory)),
+            *(f"{found.block_memory:,}", "–" if found.clock_mhz is None else f"{found.clock_mhz:.1f}"),
+        ]
+        for folder, found in designs
+    ]
+    columns = ["design", "family", "LUT", "flip-flops", "carry", "DSP", "LUT memory", "18 Kb blocks", "clock, MHz"]
+    output.table("Designs with their AXI ports", columns, rows)
 
 
 def _show(output: Output, results: list[tuple[UnitChoice, Figures]], clock: float | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from mxhw.errors import InputError
 from mxhw.flow.harness import TaskResult, TaskSuite, run_tasks
 from mxhw.hardware import Platform
 from mxhw.ir import Assignment, Graph
@@ -22,14 +23,28 @@ from mxhw.passes.analysis import (
     ledger,
     streamed_quality,
 )
+from mxhw.passes.analysis.evaluate import AnyArithmetic
 from mxhw.passes.transform import Arithmetic, Quantize, QuantizeConfig, WeightCache
+from mxhw.passes.transform.lower import calibrate
 from mxhw.progress import Progress
 
-__all__ = ["Arithmetics", "TaskScores", "TextScores", "score_streamed", "score_tasks", "score_text"]
+__all__ = [
+    "Arithmetics",
+    "TaskScores",
+    "TextScores",
+    "graph_arithmetics",
+    "score_streamed",
+    "score_tasks",
+    "score_text",
+]
 
-Arithmetics = Literal["float", "hardware", "both"]
+Arithmetics = Literal["float", "hardware", "both", "integer", "all"]
 _FLOAT_MODEL = "float model"
-_TITLES: Mapping[Arithmetic, str] = {"float": "float emulation", "hardware": "hardware arithmetic"}
+_TITLES: Mapping[AnyArithmetic, str] = {
+    "float": "float emulation",
+    "hardware": "hardware arithmetic",
+    "integer": "integer arithmetic",
+}
 
 
 @dataclass(frozen=True)
@@ -39,16 +54,19 @@ class TextScores:
     Attributes
     ----------
     qualities : mapping of str to Quality
-        "float model" first, then "float emulation", "hardware arithmetic" or both.
+        "float model" first, then "float emulation", "hardware arithmetic", "integer arithmetic" or several of them.
     evaluation : Evaluation
         Of the last of them; true bits and cost are the same in either arithmetic.
     coverage : float or None
         Share of the multiply-accumulates that ran in hardware arithmetic; None if that was not asked for.
+    saturated : float or None
+        Share of the elements of integer streams that reached their limit; None without "integer arithmetic".
     """
 
     qualities: Mapping[str, Quality]
     evaluation: Evaluation
     coverage: float | None
+    saturated: float | None = None
 
     @property
     def baseline(self) -> float:
@@ -73,6 +91,7 @@ class TextScores:
                 for name, quality in self.qualities.items()
             },
             "hardware_mac_coverage": self.coverage,
+            "integer_saturated": self.saturated,
             "hardware": None if hardware is None else hardware.totals(),
         }
 
@@ -113,6 +132,7 @@ def score_text(
     assignment: Assignment,
     arithmetic: Arithmetics,
     *,
+    calibration: Tensor | None = None,
     platform: Platform | None = None,
     cache: WeightCache | None = None,
 ) -> TextScores:
@@ -120,8 +140,10 @@ def score_text(
 
     Parameters
     ----------
-    arithmetic : "float", "hardware" or "both"
-        How the design multiplies.
+    arithmetic : "float", "hardware", "both" of these, "integer" or "all"
+        How the design computes.
+    calibration : int64 [windows, tokens], optional
+        Held-in text that integer streams get their exponents from; "integer" and "all" need it.
     platform : Platform, optional
         What cycles, area and energy are counted on.
     cache : WeightCache, optional
@@ -130,16 +152,19 @@ def score_text(
     Raises
     ------
     InputError
-        If the assignment does not fit the graph.
+        If the assignment does not fit the graph, or a node has no integers.
     """
     cache = cache if cache is not None else WeightCache()
-    qualities, coverage = {_FLOAT_MODEL: evaluator.reference()}, None
-    for mode in _modes(arithmetic):
-        config = EvaluateConfig(assignment=assignment, arithmetic=mode, platform=platform)
+    ranges = None if calibration is None else calibrate(evaluator.graph, calibration, evaluator.progress)
+    qualities, coverage, saturated = {_FLOAT_MODEL: evaluator.reference()}, None, None
+    for mode in _text_modes(arithmetic):
+        config = EvaluateConfig(assignment=assignment, arithmetic=mode, ranges=ranges, platform=platform)
         found = Evaluate(config, evaluator, cache).evaluation(evaluator.graph)
         coverage = found.quantization.get("mac_coverage", coverage)
+        if mode == "integer":
+            saturated = found.quantization["saturated"] / found.quantization["elements"]
         qualities[_TITLES[mode]] = found.quality
-    return TextScores(qualities, found, coverage)
+    return TextScores(qualities, found, coverage, saturated)
 
 
 def score_streamed(
@@ -153,7 +178,9 @@ def score_streamed(
     progress: Progress | None = None,
 ) -> TextScores:
     """Return what :func:`score_text` returns, with one block of weights in memory at a time."""
-    designs = {_TITLES[mode]: QuantizeConfig(assignment=assignment, arithmetic=mode) for mode in _modes(arithmetic)}
+    designs = {
+        _TITLES[mode]: QuantizeConfig(assignment=assignment, arithmetic=mode) for mode in graph_arithmetics(arithmetic)
+    }
     known = model.loaded.bytes_per_token
     found = streamed_quality(model, windows, designs, bytes_per_token=known, batch=batch, progress=progress)
     sequence, last = windows.shape[1], list(designs)[-1]
@@ -183,7 +210,7 @@ def score_tasks(
     """Score the float graph and the design on a suite of tasks; see :func:`mxhw.flow.harness.run_tasks`."""
     cache = cache if cache is not None else WeightCache()
     graphs = {_FLOAT_MODEL: graph}
-    for mode in _modes(arithmetic):
+    for mode in graph_arithmetics(arithmetic):
         graphs[_TITLES[mode]] = Quantize(QuantizeConfig(assignment=assignment, arithmetic=mode), cache)(graph).graph
     return TaskScores(
         {
@@ -193,5 +220,14 @@ def score_tasks(
     )
 
 
-def _modes(arithmetic: Arithmetics) -> tuple[Arithmetic, ...]:
+def graph_arithmetics(arithmetic: Arithmetics) -> tuple[Arithmetic, ...]:
+    """Return the arithmetics that a graph is rewritten for."""
+    if arithmetic == "integer" or arithmetic == "all":
+        raise InputError("integer arithmetic scores a text, with all weights in memory; here: float, hardware or both")
     return ("float", "hardware") if arithmetic == "both" else (arithmetic,)
+
+
+def _text_modes(arithmetic: Arithmetics) -> tuple[AnyArithmetic, ...]:
+    if arithmetic == "integer":
+        return ("integer",)
+    return ("float", "hardware", "integer") if arithmetic == "all" else graph_arithmetics(arithmetic)

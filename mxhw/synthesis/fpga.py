@@ -11,11 +11,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
@@ -27,15 +27,32 @@ from mxhw.synthesis.yosys import Source, run_yosys, source_of, statistics
 __all__ = [
     "FAMILIES",
     "Family",
+    "Readable",
     "Resources",
+    "between_registers",
     "clock_wrapper",
+    "count_cells",
     "count_resources",
     "family_named",
     "place_and_route",
+    "require_router",
+    "resources_of",
     "router_version",
+    "synthesise",
 ]
 
 _NO_BLOCK_RAM = " -nobram"  # counted designs have their large memories outside, routed ones inside
+
+
+class Readable(Protocol):
+    """A design that yosys can read: its top module, and what reads it."""
+
+    @property
+    def name(self) -> str:
+        """The top module."""
+
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Put what is needed into ``folder``; return the commands that read it there."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class Family:
     luts_of : LUTs that a cell which is no LUT occupies, by pattern.
     device : LUTs and DSP blocks of the device that place and route is done for, with a clock frequency; None where it
         is not done.
+    blocks_of : memory blocks of about 18 Kibit that a cell is, by pattern.
     """
 
     name: str
@@ -63,6 +81,7 @@ class Family:
     cells: Mapping[str, str]
     luts_of: Mapping[str, int]
     device: tuple[int, int] | None = None
+    blocks_of: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_clock(self) -> bool:
@@ -95,6 +114,7 @@ FAMILIES = {
                 "lut_memory": r"RAM\d+\w*|SRL16E|SRLC32E|SRLC16E",
             },
             luts_of={r"RAM32X1S|RAM64X1S|SRL\w+": 1, r"RAM(32|64)X1D": 2, r"RAM(32|64)M": 4, r"RAM32M16|RAM64M8": 8},
+            blocks_of={r"RAMB18E\d": 1, r"RAMB36E\d": 2},
         ),
         Family(
             name="ecp5",
@@ -112,6 +132,7 @@ FAMILIES = {
             },
             luts_of={r"CCU2C": 2, r"TRELLIS_DPR16X4": 6},  # of which two are its write port
             device=(83640, 156),  # LFE5U-85F
+            blocks_of={r"DP16KD": 1},
         ),
         Family(
             name="ice40",
@@ -155,19 +176,35 @@ def family_named(name: str) -> Family:
     return FAMILIES[name]
 
 
-def count_resources(source: Source, family: Family, folder: Path, *, dsp: bool) -> Resources:
+def count_resources(source: Readable, family: Family, folder: Path, *, dsp: bool) -> Resources:
     """Synthesise a design for a family, with DSP blocks allowed or not, and count what it takes."""
-    option = family.dsp if dsp else family.no_dsp
-    command = f"{family.command} {option} -top {source.name}"
-    run_yosys([*source.write(folder), command, "tee -o fpga.json stat -json"], folder)
-    cells: dict[str, int] = statistics(folder, "fpga.json")["num_cells_by_type"]
+    return resources_of(synthesise(source, family, folder, dsp=dsp, block_memories=False), family)
 
-    def count(pattern: str | None) -> int:
-        return sum(n for name, n in cells.items() if pattern and re.fullmatch(pattern, name))
 
-    found = {kind: count(family.cells.get(kind)) for kind in ("lut", "flip_flops", "carry", "dsp", "lut_memory")}
-    sites = found["lut"] + sum(luts * count(pattern) for pattern, luts in family.luts_of.items())
+def resources_of(cells: Mapping[str, int], family: Family) -> Resources:
+    """Return what cells of a family, by type, take."""
+    kinds = ("lut", "flip_flops", "carry", "dsp", "lut_memory")
+    found = {kind: count_cells(cells, family.cells.get(kind)) for kind in kinds}
+    sites = found["lut"] + sum(luts * count_cells(cells, pattern) for pattern, luts in family.luts_of.items())
     return Resources(**found, lut_sites=sites)
+
+
+def synthesise(
+    source: Readable, family: Family, folder: Path, *, dsp: bool, block_memories: bool, netlist: str | None = None
+) -> dict[str, int]:
+    """Synthesise a design for a family; return its cells by type and write the netlist to a JSON file."""
+    option = family.dsp if dsp else family.no_dsp
+    command = family.command.replace(_NO_BLOCK_RAM, "") if block_memories else family.command
+    output = f" -json {netlist}" if netlist else ""
+    commands = [*source.write(folder), f"{command} {option} -top {source.name}{output}", "tee -o fpga.json stat -json"]
+    run_yosys(commands, folder)
+    cells: dict[str, int] = statistics(folder, "fpga.json")["num_cells_by_type"]
+    return cells
+
+
+def count_cells(cells: Mapping[str, int], pattern: str | None) -> int:
+    """Return how many cells have a type that fits a pattern."""
+    return sum(n for name, n in cells.items() if pattern and re.fullmatch(pattern, name))
 
 
 class _BetweenRegisters(wiring.Component):  # type: ignore[misc]
@@ -204,17 +241,20 @@ class _BetweenRegisters(wiring.Component):  # type: ignore[misc]
         return m
 
 
+def between_registers(component: wiring.Component) -> wiring.Component:
+    """Return a component of three inputs and an output whose registers feed and read those of another."""
+    return _BetweenRegisters(component)
+
+
 def clock_wrapper(component: wiring.Component) -> Source:
     """Return the design that is placed and routed for a component's clock frequency."""
-    return source_of(_BetweenRegisters(component), black_boxes=False)
+    return source_of(between_registers(component), black_boxes=False)
 
 
-def place_and_route(source: Source, family: Family, folder: Path, *, dsp: bool, seed: int = 1) -> float:
+def place_and_route(source: Readable, family: Family, folder: Path, *, dsp: bool, seed: int = 1) -> float:
     """Return the clock frequency [MHz] of a design made by `clock_wrapper`; one seed, so good to about 10 %."""
     require_router()
-    option = family.dsp if dsp else family.no_dsp
-    command = family.command.replace(_NO_BLOCK_RAM, "")
-    run_yosys([*source.write(folder), f"{command} {option} -top {source.name} -json routed.json"], folder)
+    synthesise(source, family, folder, dsp=dsp, block_memories=True, netlist="routed.json")
     # The tool sees a /tmp of its own, so it gets relative names; one that starts with tmp/ would fail as well.
     arguments = ["--85k", "--json", "routed.json", "--report", "report.json", "--seed", str(seed), "--freq", "500"]
     arguments += ["--timing-allow-fail", "--lpf-allow-unconstrained", "--quiet"]

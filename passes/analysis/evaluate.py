@@ -1,9 +1,10 @@
-"""Evaluation of an assignment: quality on text in either arithmetic, true bits, and what it costs on a platform."""
+"""Evaluation of an assignment: quality on text in any arithmetic, true bits, and what it costs on a platform."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+from mxhw.errors import InputError
 from mxhw.hardware import Platform
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
@@ -11,10 +12,13 @@ from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
 from mxhw.passes.analysis.units import UnitFactory
 from mxhw.passes.base import Pass, PassResult, register_pass
-from mxhw.passes.transform.quantize import Arithmetic, Quantize, QuantizeConfig
+from mxhw.passes.transform.lower import IntegerModel, lower_graph
+from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
 
-__all__ = ["Evaluate", "EvaluateConfig", "Evaluation", "design_cost"]
+__all__ = ["AnyArithmetic", "Evaluate", "EvaluateConfig", "Evaluation", "design_cost"]
+
+AnyArithmetic = Literal["float", "hardware", "integer"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Evaluation:
     quality : Quality
     ledger : Ledger
     quantization : mapping
-        Report of the `quantize` pass: arithmetic, and with "hardware" the nodes in hardware and without.
+        Report of the `quantize` pass: arithmetic, and with "hardware" the nodes in hardware and without. With "integer"
+        that of :class:`mxhw.passes.transform.lower.IntegerModel`: steps, and elements that saturated.
     hardware : HardwareReport or None
         Cycles, area and energy; None without a platform, or if no unit computes any of the GEMMs.
     """
@@ -53,14 +58,18 @@ class EvaluateConfig:
     Attributes
     ----------
     assignment : Assignment
-    arithmetic : "float" or "hardware"
+    arithmetic : "float", "hardware" or "integer"
+        "integer" is the whole model in integers, every operation of it, as an emitted design computes it.
+    ranges : mapping of str to float, optional
+        Of :func:`mxhw.passes.transform.lower.calibrate`; "integer" needs them.
     platform : Platform, optional
         What cycles, area and energy are counted on, for one window; nodes without an array get
         :meth:`Assignment.array`, whatever the platform's budget.
     """
 
     assignment: Assignment
-    arithmetic: Arithmetic = "float"
+    arithmetic: AnyArithmetic = "float"
+    ranges: Mapping[str, float] | None = None
     platform: Platform | None = None
 
 
@@ -97,15 +106,26 @@ class Evaluate(Pass):
         Raises
         ------
         InputError
-            If the assignment does not fit the graph.
+            If the assignment does not fit the graph, or a node has no integers.
         """
         config = self.config
-        settings = QuantizeConfig(assignment=config.assignment, arithmetic=config.arithmetic)
-        result = Quantize(settings, self.cache)(graph)
+        quality, report = self._quality(graph)
         sequence = self.evaluator.windows.shape[1]
         bits = ledger(graph, config.assignment, sequence=sequence)
         cost = None if config.platform is None else design_cost(graph, config.assignment, config.platform, sequence)
-        return Evaluation(self.evaluator(result.graph, progress=True), bits, result.report, cost)
+        return Evaluation(quality, bits, report, cost)
+
+    def _quality(self, graph: Graph) -> tuple[Quality, Mapping[str, Any]]:
+        config = self.config
+        if config.arithmetic != "integer":
+            settings = QuantizeConfig(assignment=config.assignment, arithmetic=config.arithmetic)
+            result = Quantize(settings, self.cache)(graph)
+            return self.evaluator(result.graph, progress=True), result.report
+        if config.ranges is None:
+            raise InputError("integer arithmetic needs ranges: calibrate the graph on held-in text")
+        keys = self.evaluator.windows.shape[1]
+        model = IntegerModel(lower_graph(graph, config.assignment, config.ranges, keys=keys))
+        return self.evaluator(model, progress=True), model.report()
 
 
 def design_cost(graph: Graph, assignment: Assignment, platform: Platform, sequence: int) -> HardwareReport | None:

@@ -8,6 +8,7 @@ float model's predictions with the quantized one's.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import exp, log
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from mxhw.errors import InputError
 from mxhw.ir import Graph
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Quality", "QualityEvaluator", "check_windows", "comparison", "log_probabilities", "quality_of"]
+__all__ = ["Predictor", "Quality", "QualityEvaluator", "check_windows", "comparison", "log_probabilities", "quality_of"]
 
 _MOST_KEPT = 1 << 30  # bytes of float predictions
 
@@ -49,6 +50,13 @@ class Quality:
     def to_json(self) -> dict[str, float | int | None]:
         """Return the fields as a JSON object."""
         return asdict(self)
+
+
+class Predictor(Protocol):
+    """What can be scored: a graph, or what stands in its place."""
+
+    def run(self, x: Tensor) -> Tensor:
+        """Return the logits [batch, sequence, vocabulary] of token ids [batch, sequence]."""
 
 
 class QualityEvaluator:
@@ -88,7 +96,7 @@ class QualityEvaluator:
             keep_logits = 4 * windows.numel() * (graph.signature.vocabulary or 0) <= _MOST_KEPT
         self._kept = self._float_predictions() if keep_logits else None
 
-    def __call__(self, graph: Graph, *, progress: bool = False) -> Quality:
+    def __call__(self, graph: Predictor, *, progress: bool = False) -> Quality:
         """Return the quality of `graph`; give the float graph itself for the reference."""
         sums = torch.zeros(3, dtype=torch.float64)
         shown = self.progress if progress else SilentProgress()
@@ -110,7 +118,7 @@ class QualityEvaluator:
                 task.advance(len(chunk))
         return kept
 
-    def _compare(self, graph: Graph, index: int, chunk: Tensor) -> Tensor:
+    def _compare(self, graph: Predictor, index: int, chunk: Tensor) -> Tensor:
         reference = self._kept[index] if self._kept else self._log_probabilities(self.graph.run, chunk)
         own = reference if graph is self.graph else self._log_probabilities(graph.run, chunk)
         return comparison(reference, own, chunk)

@@ -132,3 +132,24 @@ def test_a_model_without_a_tokenizer_takes_no_text(
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((model / name).read_bytes())
     one_line(mxhw_command("evaluate", tmp_path, "--text", dataset), "has no tokenizer.json", "give ids (.npy)")
+
+
+def test_integers_are_scored_beside_float(mxhw_command: Command, model: Path, dataset: Path, tmp_path: Path) -> None:
+    words = ("evaluate", model, "--text", dataset, "--context", WINDOW, "--arithmetic")
+    text = tmp_path / "held-in.txt"
+    text.write_text(" ".join(SENTENCES))
+    ran = mxhw_command(*words, "all", "--calibration", text, "--json")
+    assert ran.code == 0, ran.err
+    scores = ran.json["scores"]
+    assert list(scores) == ["float model", "float emulation", "hardware arithmetic", "integer arithmetic"]
+    integer, emulation = (scores[kind]["perplexity"] for kind in ("integer arithmetic", "float emulation"))
+    assert integer == pytest.approx(emulation, rel=0.1)
+    assert integer != emulation
+    assert 0 <= ran.json["integer_saturated"] < 1e-3
+    for wrong, message in (
+        (("integer",), "'calibration' is no file"),
+        (("integer", "--calibration", text, "--per-node"), "leave out --tasks, --per-node and --stream"),
+        (("integer", "--calibration", text, "--stream"), "leave out --tasks, --per-node and --stream"),
+        (("both", "--calibration", text), "--calibration is for --arithmetic integer or all"),
+    ):
+        one_line(mxhw_command(*words, *wrong), message)

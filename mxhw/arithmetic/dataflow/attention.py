@@ -1,9 +1,11 @@
 """Attention as three operations: scores, weights of the keys, and the weighted mean of the values.
 
-Source: arithmetic.md, section 6. Queries come with ``log2(e) / sqrt(d)`` in them. Tokens see the keys of their own run
-up to their own position; heads in groups share keys and values.
+Source: arithmetic.md, section 6. Queries come with ``log2(e) / sqrt(d)`` in them. A run holds whole sequences, from
+position 0 on: tokens see the keys up to their own. Heads in groups share keys and values. Rows of scores are worked on
+a few at a time, so that what is between them stays in a processor's cache.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,8 +23,11 @@ from mxhw.arithmetic.functions.softmax import (
     value_weights,
 )
 from mxhw.arithmetic.rounding import round_shift, saturate
+from mxhw.errors import InputError
 
 __all__ = ["AttentionScores", "AttentionValues", "AttentionWeights"]
+
+_CHUNK = 1 << 17  # scores that are worked on at a time
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,11 +53,22 @@ class AttentionScores(Operation):
         return self.query.exponent + self.key.exponent
 
     def run(self, query: BlockValues, key: BlockValues, positions: Tensor) -> Tensor:
-        groups = self.query.blocks // self.key.blocks
-        (q, qs), (k, ks) = _heads(query, 1), _heads(key, groups)
-        products = (q.double() @ k.double().mT).long()
-        scores = base2_scores(products, qs.unsqueeze(-1) + ks.unsqueeze(-2) + self.exponent, self.y.spec)
-        return torch.where(_seen(positions), scores, 0)
+        _check_positions(positions, self.y.keys)
+        (q, qs), (k, ks) = _heads(query, 1), _heads(key, self.query.blocks // self.key.blocks)
+        exact = torch.float32 if self._largest_product < 1 << 24 else torch.float64
+        q, k = q.to(exact), k.to(exact)
+        scores = torch.zeros(*qs.shape, ks.shape[-1], dtype=torch.int64)
+        for i, rows, keys in _chunks(scores):
+            products = (q[i, :, rows] @ k[i, :, keys].mT).long()
+            exponent = qs[i, :, rows, None] + ks[i, :, None, keys] + self.exponent
+            found = base2_scores(products, exponent, self.y.spec)
+            scores[i, :, rows, keys] = torch.where(_seen(rows, keys), found, 0)
+        return scores
+
+    @property
+    def _largest_product(self) -> int:
+        """Bound on the magnitude of a sum of products of codes."""
+        return ((1 << self.query.bits - 1) - 1) * ((1 << self.key.bits - 1) - 1) * self.query.block
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,7 +87,15 @@ class AttentionWeights(Operation):
         return KeyWeights(heads=self.x.heads, keys=self.x.keys, spec=self.x.spec)
 
     def run(self, scores: Tensor) -> SoftmaxWeights:
-        return softmax_weights(scores, self.x.spec, torch.arange(1, scores.shape[-1] + 1))
+        tokens = scores.shape[-1]
+        mantissa, shift, weight = (torch.zeros_like(scores) for _ in range(3))
+        total = torch.zeros(scores.shape[:-1], dtype=torch.int64)
+        for i, rows, keys in _chunks(scores):
+            visible = torch.arange(rows.start, rows.stop) + 1
+            found = softmax_weights(scores[i, :, rows, keys], self.x.spec, visible)
+            mantissa[i, :, rows, keys], shift[i, :, rows, keys] = found.mantissa, found.shift
+            weight[i, :, rows, keys], total[i, :, rows] = found.weight, found.total
+        return SoftmaxWeights(_seen(slice(0, tokens), slice(0, tokens)), mantissa, shift, weight, total)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -101,11 +125,22 @@ class AttentionValues(Operation):
         return self.y.exponent - (self.value.exponent - OUTPUT_FRACTION)
 
     def run(self, weights: SoftmaxWeights, value: BlockValues, positions: Tensor) -> Tensor:
+        _check_positions(positions, self.weights.keys)
         v, scale = _heads(value, self.weights.heads // self.value.blocks)
-        folded, largest = value_weights(weights, scale.unsqueeze(-2))
-        sums = (folded.double() @ v.double()).long()
-        mean = normalise(sums, weights.total.unsqueeze(-1), self.weights.spec)
-        aligned = saturate(round_shift(mean, self.shift - largest.unsqueeze(-1)), self.y.bits)
+        v = v.double()
+        aligned = torch.zeros(v.shape, dtype=torch.int64)
+        for i, rows, keys in _chunks(weights.weight):
+            part = SoftmaxWeights(
+                weights.seen[rows, keys],
+                weights.mantissa[i, :, rows, keys],
+                weights.shift[i, :, rows, keys],
+                weights.weight[i, :, rows, keys],
+                weights.total[i, :, rows],
+            )
+            folded, largest = value_weights(part, scale[i, :, None, keys])
+            sums = (folded.double() @ v[i, :, keys]).long()
+            mean = normalise(sums, part.total.unsqueeze(-1), self.weights.spec)
+            aligned[i, :, rows] = saturate(round_shift(mean, self.shift - largest.unsqueeze(-1)), self.y.bits)
         return aligned.transpose(-3, -2).flatten(-2)
 
 
@@ -115,6 +150,23 @@ def _heads(x: BlockValues, repeat: int) -> tuple[Tensor, Tensor]:
     return mantissas.repeat_interleave(repeat, -3), scale.repeat_interleave(repeat, -2)
 
 
-def _seen(positions: Tensor) -> Tensor:
-    """Return which keys each token sees, [batch, 1, tokens, keys]: those of its run up to its own position."""
-    return (torch.arange(positions.shape[-1]) <= positions.unsqueeze(-1)).unsqueeze(-3)
+def _chunks(scores: Tensor) -> Iterator[tuple[int, slice, slice]]:
+    """Yield sequence, rows and the keys that those rows may see, of scores [batch, heads, tokens, keys]."""
+    batch, heads, tokens, _ = scores.shape
+    count = max(1, _CHUNK // (heads * tokens))
+    for i in range(batch):
+        for start in range(0, tokens, count):
+            stop = min(start + count, tokens)
+            yield i, slice(start, stop), slice(0, stop)
+
+
+def _seen(rows: slice, keys: slice) -> Tensor:
+    """Return which keys each row sees, [rows, keys]: those up to its own token."""
+    return torch.arange(keys.start, keys.stop) <= torch.arange(rows.start, rows.stop).unsqueeze(-1)
+
+
+def _check_positions(positions: Tensor, keys: int) -> None:
+    """Raise InputError unless each run is one whole sequence, within the keys that there is room for."""
+    tokens = positions.shape[-1]
+    if tokens > keys or not bool((positions == torch.arange(tokens)).all()):
+        raise InputError(f"positions of a run must be 0, 1, 2, ... up to {keys - 1}: one sequence a row of the batch")

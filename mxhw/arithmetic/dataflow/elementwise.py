@@ -171,7 +171,7 @@ class Rope(Operation):
         return self.y
 
     def run(self, x: Tensor, positions: Tensor) -> Tensor:
-        heads = x.unflatten(-1, (-1, self.spec.head_dim))
+        heads = x.reshape(*x.shape[:-1], -1, self.spec.head_dim)
         return rope(heads, positions.unsqueeze(-1), self.spec).flatten(-2)
 
 

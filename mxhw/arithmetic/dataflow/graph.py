@@ -4,7 +4,7 @@ It runs as torch code at useful speed (products in floating point where that is 
 into RTL, one component a step.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,14 +71,39 @@ class IntegerGraph:
             if name not in self.steps:
                 raise InputError(f"output {name!r} is no step of the graph{nearest(name, self.steps)}")
 
-    def run(self, values: Mapping[str, Any], keep: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return the values of ``keep`` (default: the outputs), by name; others are dropped when nobody needs them."""
+    def run(
+        self,
+        values: Mapping[str, Any],
+        keep: Iterable[str] | None = None,
+        observe: Callable[[Step, Any], None] | None = None,
+    ) -> dict[str, Any]:
+        """Return the values of ``keep`` (default: the outputs), by name; others are dropped when nobody needs them.
+
+        Parameters
+        ----------
+        values : of all inputs, by name.
+        keep : names of steps.
+        observe : called with every step and its value, as they come.
+
+        Raises
+        ------
+        InputError
+            If an input is missing, or ``keep`` names no step.
+        """
         kept = set(self.outputs if keep is None else keep)
+        for name in self.inputs:
+            if name not in values:
+                raise InputError(f"input {name!r} of the integer graph has no value{nearest(name, values)}")
+        for name in kept:
+            if name not in self.steps:
+                raise InputError(f"{name!r} is no step of the integer graph{nearest(name, self.steps)}")
         last = {source: step.name for step in self.steps.values() for source in step.inputs}
         held = {name: values[name] for name in self.inputs}
         found: dict[str, Any] = {}
         for step in self.steps.values():
             held[step.name] = step.operation.run(*(held[source] for source in step.inputs))
+            if observe is not None:
+                observe(step, held[step.name])
             if step.name in kept:
                 found[step.name] = held[step.name]
             for source in {*step.inputs, step.name}:

@@ -35,12 +35,15 @@ def code_stream(fmt: Format, x: Integers, block: int | None = None) -> BlockCode
     """
     if x.bits != 16:
         raise InputError(f"a stream that is quantized to {fmt} must have 16 bits, not {x.bits!r}")
-    if isinstance(fmt, DialectFormat):
+    if isinstance(fmt, DialectFormat) and fmt.online:
         return BlockCodes(kind="dialect", length=x.length, block=fmt.block, bits=4, exponent=x.exponent - 3)
-    if isinstance(fmt, IntegerFormat) and fmt.scale_dtype == "e8m0" and fmt.group is None and not fmt.asymmetric:
+    by_row = isinstance(fmt, IntegerFormat) and fmt.group is None and not fmt.per_tensor and not fmt.asymmetric
+    if isinstance(fmt, IntegerFormat) and by_row and fmt.scale_dtype == "e8m0":
         exponent = x.exponent - (fmt.width - 1)
         return BlockCodes(kind="integer", length=x.length, block=block or x.length, bits=fmt.width, exponent=exponent)
-    raise InputError(f"there is no on-line quantizer to {fmt}; there is one to int2-e8m0..int8-e8m0 and to dialect4")
+    raise InputError(
+        f"there is no on-line quantizer to {fmt}; there are those to int2-e8m0..int8-e8m0, dialect4-online"
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,7 +63,8 @@ class Quantize(Operation):
         return self.y
 
     def run(self, x: Tensor) -> BlockValues:
-        blocks = pad(x, (0, self.y.padded - self.y.length)).unflatten(-1, (-1, self.y.block))
+        padded = pad(x, (0, self.y.padded - self.y.length))
+        blocks = padded.view(*x.shape[:-1], self.y.blocks, self.y.block)
         if self.y.kind == "dialect":
             codes, dialect, scale = encode_dialect(blocks, exponent=DIALECT_SOURCE_EXPONENT)
             return BlockValues(codes, scale, dialect)
@@ -116,7 +120,7 @@ class Linear(Operation):
         matrix = made.matrix.double()
         if self.unit == "dialect":
             matrix = matrix * torch.exp2((made.exponent - self.floor).double())[:, None]
-        return pad(matrix, (0, self.x.padded - matrix.shape[-1])) if matrix.shape[-1] < self.x.padded else matrix
+        return pad(matrix, (0, self.x.padded - matrix.shape[-1]))  # off with the zeros that fill up a weight's group
 
     @cached_property
     def scales(self) -> Tensor:
@@ -151,7 +155,7 @@ class Linear(Operation):
 
 def _exact(x: Tensor, matrix: Tensor) -> Tensor:
     """Return ``x · matrixᵀ`` of int64 and float64 integers as int64."""
-    x = pad(x, (0, matrix.shape[-1] - x.shape[-1])).double()
+    x = x.double()
     largest = x.abs().amax() if x.numel() else torch.zeros(())
     if float(largest) * float(matrix.abs().sum(-1).max()) < 2.0**53:
         return (x @ matrix.mT).long()

@@ -12,6 +12,7 @@ from mxhw.errors import InputError
 from mxhw.ir import Graph
 from mxhw.passes.analysis import Evaluate, EvaluateConfig, QualityEvaluator
 from mxhw.passes.transform import Quantize, QuantizeConfig
+from mxhw.passes.transform.lower import calibrate
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,18 @@ def test_evaluate_takes_either_arithmetic(evaluator: QualityEvaluator, uniform) 
     assert exact.ledger == near.ledger
     assert exact.quality.perplexity == pytest.approx(near.quality.perplexity, rel=0.05)
     assert near.quality.kl > 0
+
+
+def test_evaluate_takes_integers(evaluator: QualityEvaluator, windows: Tensor, uniform) -> None:
+    assignment = uniform("int8", "int8-e8m0", "int8-e8m0")
+    graph = evaluator.graph
+    config = EvaluateConfig(assignment=assignment, arithmetic="integer", ranges=calibrate(graph, windows))
+    found = Evaluate(config, evaluator).evaluation(graph)
+    near = Evaluate(EvaluateConfig(assignment=assignment), evaluator).evaluation(graph)
+    assert found.quality.perplexity == pytest.approx(near.quality.perplexity, rel=0.02)
+    assert found.quality.perplexity != near.quality.perplexity
+    assert found.ledger == near.ledger
+    assert found.quantization["arithmetic"] == "integer"
+    assert found.quantization["saturated"] == 0
+    with pytest.raises(InputError, match="integer arithmetic needs ranges"):
+        Evaluate(EvaluateConfig(assignment=assignment, arithmetic="integer"), evaluator).evaluation(graph)

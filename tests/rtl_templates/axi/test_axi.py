@@ -31,7 +31,8 @@ def test_every_rule_and_every_bit(bus: int, simulator: str, tmp_path: Path) -> N
     assert not any(found.values()), found
 
 
-@pytest.mark.parametrize("bus", [8, pytest.param(128, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bus", [8, 128])
 def test_narrow_and_wide_buses(bus: int, tmp_path: Path) -> None:
     need("icarus")
     found = simulate(tmp_path, toy_top(bus=bus), case(draw_traffic(TOKENS, 2), bus), only=[STREAMED, RESET])

@@ -1,0 +1,1 @@
+"""FPGA flows of emitted designs."""
