@@ -27,7 +27,6 @@ trials = 6
 rows = [2]
 max_perplexity_increase = 0.5
 [emit]
-layers = 2
 tokens = 3
 stall = 0.3
 """

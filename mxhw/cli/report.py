@@ -29,6 +29,7 @@ def report(
     from mxhw.report import write_cosim_page, write_front, write_report
     from mxhw.report.results import RESULTS_FILE, load_results
     from mxhw.sim.cosim import COSIM_FILE, find_designs
+    from mxhw.sim.dataflow import DataflowDesign, is_dataflow_design
     from mxhw.sim.design import GemmDesign
 
     cosim: dict[str, Any] | None = None
@@ -45,7 +46,10 @@ def report(
         write_front(results, folder / "front.svg")
         pictures = [str(folder / "front.svg")]
     else:
-        write_cosim_page(folder, cosim, [GemmDesign.load(path) for path in find_designs(folder)], page)
+        found = find_designs(folder)
+        designs = [DataflowDesign.load(path) for path in found if is_dataflow_design(path)]
+        layers = [GemmDesign.load(path) for path in found if not is_dataflow_design(path)]
+        write_cosim_page(folder, cosim, layers, page, designs)
         pictures = []
     output = Output(as_json=json)
     if not json:

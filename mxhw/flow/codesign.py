@@ -6,18 +6,19 @@ the folder has one of the same search; the other stages are quick and run again.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 import mxhw
 from mxhw.errors import InputError
 from mxhw.flow.config import Config, write_config
 from mxhw.flow.prepare import Prepared, prepare
 from mxhw.flow.rows import assignment_file, design, family, point, quality_row
+from mxhw.flow.rtl import RtlStage
 from mxhw.ir import Assignment
 from mxhw.passes import Pipeline
 from mxhw.passes.analysis import (
@@ -32,7 +33,7 @@ from mxhw.passes.analysis import (
     outlier_ratios,
     sensitivities,
 )
-from mxhw.passes.emit import EmitLayers, EmitLayersConfig, emittable
+from mxhw.passes.analysis.evaluate import AnyArithmetic
 from mxhw.passes.search import (
     EMULATED,
     Choice,
@@ -44,10 +45,11 @@ from mxhw.passes.search import (
     choose,
     search,
 )
-from mxhw.passes.transform import Arithmetic, WeightCache
+from mxhw.passes.transform import WeightCache
+from mxhw.passes.transform.lower import Ranges
 from mxhw.progress import Progress, SilentProgress
 from mxhw.report import write_front, write_report
-from mxhw.report.results import CHOSEN, Design, DesignPoint, NodeRow, Results, save_results
+from mxhw.report.results import CHOSEN, Design, DesignPoint, Results, save_results
 from mxhw.sim.cosim import CosimReport, run_cosim
 
 __all__ = ["Codesign", "codesign", "run_search"]
@@ -138,6 +140,8 @@ class Codesign:
             )
         with self._stage("capture"):
             prepared = prepare(self.config, self.progress)
+            rtl = RtlStage(prepared, self.cache, self.progress)
+            rtl.check()
         with self._stage("search"):
             found, search_text = run_search(prepared, self.out / "study.db", self.cache, self.progress)
         write_config(self.config, self.out / "config.toml")
@@ -145,9 +149,9 @@ class Codesign:
             test_text = QualityEvaluator(prepared.graph, prepared.test, bytes_per_token=prepared.loaded.bytes_per_token)
             picked = self._pick(found, search_text)
             points = self._points(prepared, found, picked, test_text)
-            designs = self._designs(prepared, picked, points, test_text)
+            designs = self._designs(prepared, picked, points, test_text, rtl)
         with self._stage("emit"):
-            self._emit(prepared, picked, designs)
+            designs = rtl.emit(designs, {name: found.record.assignment for name, found in picked.items()}, self.out)
         with self._stage("co-simulate"):
             stall = self.config.emit.stall
             cosim = run_cosim(self.out, seed=self.config.seed, stall=stall, progress=self.progress)
@@ -171,9 +175,14 @@ class Codesign:
         return picked
 
     def _evaluation(
-        self, prepared: Prepared, assignment: Assignment, text: QualityEvaluator, arithmetic: Arithmetic
+        self,
+        prepared: Prepared,
+        assignment: Assignment,
+        text: QualityEvaluator,
+        arithmetic: AnyArithmetic,
+        ranges: Ranges | None = None,
     ) -> Evaluation:
-        config = EvaluateConfig(assignment=assignment, arithmetic=arithmetic)
+        config = EvaluateConfig(assignment=assignment, arithmetic=arithmetic, ranges=ranges)
         return Evaluate(config, text, self.cache).evaluation(prepared.graph)
 
     def _points(
@@ -198,46 +207,21 @@ class Codesign:
         picked: Mapping[str, Choice],
         points: tuple[DesignPoint, ...],
         text: QualityEvaluator,
+        rtl: RtlStage,
     ) -> tuple[Design, ...]:
-        """Return the picked designs with their quality in hardware arithmetic."""
+        """Return the picked designs with their quality in the arithmetic of the RTL."""
         emulated = {point.trial: point.test for point in points if point.test is not None}
+        arithmetic: Literal["integer", "hardware"] = "integer" if rtl.has_whole_model else "hardware"
+        ranges = rtl.ranges if rtl.has_whole_model else None
         designs = []
-        with self.progress.task("hardware arithmetic", len(picked)) as task:
+        with self.progress.task(f"{arithmetic} arithmetic", len(picked)) as task:
             for name, choice in picked.items():
-                exact = self._evaluation(prepared, choice.record.assignment, text, "hardware")
-                hardware, coverage = quality_row(exact.quality), float(exact.quantization["mac_coverage"])
-                designs.append(design(prepared, name, choice, emulated[choice.record.number], hardware, coverage))
+                exact = self._evaluation(prepared, choice.record.assignment, text, arithmetic, ranges)
+                hardware, coverage = quality_row(exact.quality), float(exact.quantization.get("mac_coverage", 1.0))
+                point = emulated[choice.record.number]
+                designs.append(design(prepared, name, choice, point, hardware, coverage, arithmetic))
                 task.advance()
         return tuple(designs)
-
-    def _emit(self, prepared: Prepared, picked: Mapping[str, Choice], designs: tuple[Design, ...]) -> None:
-        """Write the RTL of the layers to simulate into rtl/FAMILY/LAYER; the whole folder appears at once."""
-        rtl, beside = self.out / "rtl", self.out / ".rtl.new"
-        shutil.rmtree(beside, ignore_errors=True)
-        tokens = self.config.emit.tokens
-        for made in designs:
-            assignment = picked[made.name].record.assignment
-            settings = EmitLayersConfig(
-                assignment=assignment,
-                tokens=prepared.test[:1, : max(tokens, 2)],
-                folder=beside / made.family,
-                nodes=self._layers(made, emittable(prepared.graph, assignment)),
-                rows=tokens,
-            )
-            EmitLayers(settings, self.progress, self.cache)(prepared.graph)
-        shutil.rmtree(rtl, ignore_errors=True)
-        beside.rename(rtl)
-
-    def _layers(self, made: Design, possible: Collection[str]) -> list[str]:
-        """Return the layers to emit: of every weight format the layer with most cycles, then the next ones."""
-        left = sorted((row for row in made.nodes if row.node in possible), key=lambda row: (-row.cycles, row.node))
-        taken: list[NodeRow] = []
-        while left and len(taken) < self.config.emit.layers:
-            seen = {row.formats["weight"] for row in taken}
-            fresh = [row for row in left if row.formats["weight"] not in seen]
-            taken.append((fresh or left)[0])
-            left.remove(taken[-1])
-        return [row.node for row in taken]
 
     def _results(
         self,

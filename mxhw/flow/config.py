@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -84,10 +84,13 @@ class SearchConfig(_Section):
 
 
 class EmitConfig(_Section):
-    """Which layers become RTL and are simulated."""
+    """What becomes RTL and is simulated: a decoder block of every design, or single linear layers of it."""
 
-    layers: int = Field(2, ge=1, description="layers a design that are emitted and simulated")
-    tokens: int = Field(32, ge=1, description="captured activation rows that are driven through each layer")
+    what: Literal["block", "layers"] = "block"
+    block: str | None = Field(None, description='a block such as "model.layers.0", or "all"; default: the first block')
+    rows: int | None = Field(None, ge=1, description="tokens at once in the emitted arrays; default: as searched")
+    layers: int = Field(2, ge=1, description='how many layers a design, where what = "layers"')
+    tokens: int = Field(32, ge=1, description="tokens of the test text that are driven through the RTL")
     stall: float = Field(0.2, ge=0, lt=0.9, description="probability of a stall a cycle, on each port")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mxhw.flow.prepare import Prepared
 from mxhw.ir import Assignment
@@ -60,9 +60,15 @@ def point(record: TrialRecord, *, on_front: bool, test: QualityRow | None) -> De
 
 
 def design(
-    prepared: Prepared, name: str, choice: Choice, emulated: QualityRow, hardware: QualityRow, coverage: float
+    prepared: Prepared,
+    name: str,
+    choice: Choice,
+    emulated: QualityRow,
+    hardware: QualityRow,
+    coverage: float,
+    arithmetic: Literal["integer", "hardware"],
 ) -> Design:
-    """Return a design that is emitted, with the cost of every node."""
+    """Return a design that is emitted, with the cost of every node; its block is not known yet."""
     record, assignment = choice.record, choice.record.assignment
     cost = evaluate_hardware(prepared.graph, assignment, prepared.platform, prepared.config.platform.sequence)
     return Design(
@@ -74,6 +80,7 @@ def design(
         emulated=emulated,
         hardware=hardware,
         hardware_coverage=coverage,
+        arithmetic=arithmetic,
         weight_bits=record.outcome["ledger"]["bits_per_weight"],
         input_bits=record.outcome["ledger"]["bits_per_input"],
         cycles=cost.cycles,

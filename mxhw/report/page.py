@@ -9,9 +9,11 @@ from typing import Any
 from mxhw.report.figures import FAMILY_NAMES, bits_map, breakdown, front_figure
 from mxhw.report.markup import escape, table, write_page
 from mxhw.report.results import CHOSEN, Design, QualityRow, Results
+from mxhw.report.simulated import block_table, cosim_parts, cosim_verdict, design_steps
+from mxhw.sim.dataflow import DataflowDesign
 from mxhw.sim.design import GemmDesign
 
-__all__ = ["cosim_verdict", "summary_rows", "write_cosim_page", "write_report"]
+__all__ = ["summary_rows", "write_cosim_page", "write_report"]
 
 OBJECTIVE_NAMES = {
     "cycles": "cycles between prefills",
@@ -47,41 +49,45 @@ def write_report(results: Results, path: Path) -> None:
             f"<h2>{_design_title(design)}: where cycles and energy go</h2>",
             _figure(breakdown(design)),
         ]
-    parts += ["<h2>Co-simulation</h2>", _cosim(results.cosim)]
+    parts += ["<h2>Co-simulation</h2>", *cosim_parts(results.cosim)]
+    for design in results.designs:
+        if design.block:
+            parts += [f"<h3>{_design_title(design)}: components</h3>", block_table(design.block)]
     parts += ["<h2>Reproduce</h2>", f"<pre>{escape(results.command)}</pre>", _stages(results.seconds)]
     write_page(path, f"mxhw: {results.model}", parts)
 
 
-def write_cosim_page(folder: Path, cosim: dict[str, Any] | None, layers: Sequence[GemmDesign], path: Path) -> None:
-    """Write the page of a folder that `mxhw emit` made: its layers, and their co-simulation if it has run."""
-    rows = [
-        [d.node, d.unit, d.weight_format, d.input_format, f"{d.rows}×{d.columns}", f"{d.m}", f"{d.n}", f"{d.k}"]
-        for d in layers
-    ]
-    parts = [
-        f"<h1>mxhw: emitted layers of {escape(folder.name)}</h1>",
-        table(["node", "unit", "weights", "inputs", "array", "M", "N", "K"], rows),
-        "<h2>Co-simulation</h2>",
-        _cosim(cosim),
-        "<h2>Reproduce</h2>",
-        f"<pre>mxhw cosim {escape(str(folder))}</pre>",
-    ]
-    write_page(path, "mxhw: emitted layers", parts)
-
-
-def cosim_verdict(cosim: dict[str, Any] | None, family: str | None = None) -> str:
-    """Return ``yes``, ``no`` or ``not simulated`` for all cases or those of one family."""
-    cases = [case for case in (cosim or {}).get("cases", []) if family in (None, case["unit"])]
-    if not cases:
-        return "not simulated"
-    good = [case["mismatches"] == 0 and case["outputs"] > 0 and case["error"] is None for case in cases]
-    return "yes" if all(good) else "no"
+def write_cosim_page(
+    folder: Path,
+    cosim: dict[str, Any] | None,
+    layers: Sequence[GemmDesign],
+    path: Path,
+    designs: Sequence[DataflowDesign] = (),
+) -> None:
+    """Write the page of a folder that `mxhw emit` made: its layers or designs, and their co-simulation if it ran."""
+    parts = [f"<h1>mxhw: emitted RTL of {escape(folder.resolve().name)}</h1>"]
+    for design in designs:
+        parts += [
+            f"<h2>{escape(design.name)}</h2>",
+            f"<p>{len(design.steps)} components, {design.tokens} tokens, configuration {escape(design.hash[:16])}.</p>",
+            block_table(design_steps(design)),
+        ]
+    if layers:
+        rows = [
+            [d.node, d.unit, d.weight_format, d.input_format, f"{d.rows}×{d.columns}", f"{d.m}", f"{d.n}", f"{d.k}"]
+            for d in layers
+        ]
+        parts.append(table(["node", "unit", "weights", "inputs", "array", "M", "N", "K"], rows))
+    parts += ["<h2>Co-simulation</h2>", *cosim_parts(cosim)]
+    parts += ["<h2>Reproduce</h2>", f"<pre>mxhw cosim {escape(str(folder))}</pre>"]
+    write_page(path, "mxhw: emitted RTL", parts)
 
 
 def summary_rows(results: Results) -> list[list[str]]:
     """Return the table that ends a run: a row a figure, a column a design."""
     designs = results.designs
     base = results.float_test
+    arithmetic = designs[0].arithmetic
 
     def perplexity(quality: QualityRow) -> str:
         return _against(quality.perplexity, base.perplexity)
@@ -89,8 +95,8 @@ def summary_rows(results: Results) -> list[list[str]]:
     return [
         ["perplexity, float model", *[f"{base.perplexity:.4f}" for _ in designs]],
         ["perplexity, quantized (float emulation)", *[perplexity(d.emulated) for d in designs]],
-        ["perplexity, hardware arithmetic", *[perplexity(d.hardware) for d in designs]],
-        ["share of MACs in hardware arithmetic", *[f"{100 * d.hardware_coverage:.1f} %" for d in designs]],
+        [f"perplexity, {arithmetic} arithmetic", *[perplexity(d.hardware) for d in designs]],
+        [f"share of MACs in {arithmetic} arithmetic", *[f"{100 * d.hardware_coverage:.1f} %" for d in designs]],
         ["KL to float, nats a token", *[f"{d.emulated.kl:.5f}" for d in designs]],
         ["top-1 agreement with float", *[f"{100 * d.emulated.top1:.2f} %" for d in designs]],
         ["true bits a weight", *[f"{d.weight_bits:.3f}" for d in designs]],
@@ -133,44 +139,6 @@ def _front_table(results: Results) -> str:
 
 def _against(perplexity: float, base: float) -> str:
     return f"{perplexity:.4f} ({100 * (perplexity / base - 1):+.2f} %)"
-
-
-def _cosim(cosim: dict[str, Any] | None) -> str:
-    if not cosim or not cosim.get("cases"):
-        return "<p>Not simulated yet.</p>"
-    head = [
-        "layer",
-        "unit",
-        "weights",
-        "inputs",
-        "outputs compared",
-        "mismatches",
-        "cycles without stalls (predicted)",
-        "cycles with stalls",
-    ]
-    rows = [
-        [
-            case["node"],
-            case["unit"],
-            case["format"],
-            case["input_format"],
-            f"{case['outputs']:,}",
-            f"{case['mismatches']:,}",
-            f"{_count(case['cycles_stall_free'])} ({_count(case['cycles_stall_free_predicted'])})",
-            _count(case["cycles"]),
-        ]
-        for case in cosim["cases"]
-    ]
-    verdict = cosim_verdict(cosim)
-    words = {
-        "yes": f"All {cosim['outputs']:,} outputs of the simulated RTL equal the software, bit for bit.",
-        "no": f"{cosim['mismatches']:,} of {cosim['outputs']:,} outputs differ from the software.",
-    }
-    return f"<p class='{verdict}'>{words[verdict]}</p>" + table(head, rows)
-
-
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
 
 
 def _stages(seconds: dict[str, float]) -> str:

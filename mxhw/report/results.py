@@ -6,14 +6,24 @@ Everything in it was measured by the run that wrote it. `results.json` is this r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mxhw.errors import InputError
 from mxhw.files import write_text
 
-__all__ = ["CHOSEN", "Design", "DesignPoint", "NodeRow", "QualityRow", "Results", "load_results", "save_results"]
+__all__ = [
+    "CHOSEN",
+    "Design",
+    "DesignPoint",
+    "NodeRow",
+    "QualityRow",
+    "Results",
+    "StepRow",
+    "load_results",
+    "save_results",
+]
 
 RESULTS_FILE = "results.json"
 CHOSEN = "chosen"
@@ -67,8 +77,22 @@ class NodeRow(_Record):
     energy: float | None
 
 
+class StepRow(_Record):
+    """One component of an emitted block: sizes by name, cycles a token, depth of the FIFO in front by stream."""
+
+    name: str
+    kind: str
+    parallelism: dict[str, int]
+    interval: int
+    fifo: dict[str, int]
+
+
 class Design(_Record):
-    """A design that was emitted: its point, its quality on the test text in both arithmetics, and its nodes."""
+    """A design that was emitted: its point, its quality on the test text in both arithmetics, and its nodes.
+
+    ``hardware`` is the quality in the arithmetic of the emitted RTL: "integer" where a block was emitted (the whole
+    model in integers), "hardware" where layers were (exact products, all else in float). ``block`` are the components.
+    """
 
     name: str
     family: str
@@ -78,6 +102,7 @@ class Design(_Record):
     emulated: QualityRow
     hardware: QualityRow
     hardware_coverage: float
+    arithmetic: Literal["integer", "hardware"] = "hardware"
     weight_bits: float
     input_bits: float
     cycles: float
@@ -86,6 +111,7 @@ class Design(_Record):
     area_unit: str
     energy: float | None
     nodes: tuple[NodeRow, ...]
+    block: tuple[StepRow, ...] = ()
 
 
 class Results(_Record):

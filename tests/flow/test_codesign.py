@@ -15,6 +15,7 @@ from mxhw.passes.analysis import ledger
 from mxhw.report import write_report
 from mxhw.report.results import CHOSEN, load_results
 from mxhw.sim.cosim import find_designs, run_cosim
+from mxhw.sim.dataflow import DataflowDesign
 from tests.tiny_run import TinyRun
 
 pytestmark = pytest.mark.xdist_group("codesign")
@@ -29,16 +30,31 @@ def test_it_leaves_what_it_promises(tiny_run: TinyRun) -> None:
     assert load_results(tiny_run.out).model_dump_json() == tiny_run.results.model_dump_json()
 
 
-def test_both_families_are_simulated_and_equal(tiny_run: TinyRun) -> None:
+def test_a_block_of_both_families_is_simulated_and_equal(tiny_run: TinyRun) -> None:
     report = json.loads((tiny_run.out / "cosim.json").read_text())
     assert report == json.loads(json.dumps(tiny_run.results.cosim))
-    assert {case["unit"] for case in report["cases"]} == {"bitmod", "dialect"}
-    assert len(report["cases"]) == 4
+    assert {design["name"] for design in report["designs"]} == {"bitmod", "dialect"}
     assert report["mismatches"] == 0
-    assert report["outputs"] == sum(case["outputs"] for case in report["cases"])
-    for case in report["cases"]:
-        assert case["outputs"] in (3 * 128, 3 * 64, 3 * 256)
-        assert case["cycles_stall_free"] == case["cycles_stall_free_predicted"]
+    for design in report["designs"]:
+        free, stalled = design["free"], design["stalled"]
+        assert free["equal"] and stalled["equal"]
+        assert free["cycles"] == free["predicted_cycles"]
+        assert stalled["cycles"] > free["cycles"]
+        assert all(step["moved"] == step["beats"] > 0 for step in free["steps"])
+    for design in tiny_run.results.designs:
+        kinds = [step.kind for step in design.block]
+        assert kinds.count("linear") == 7
+        assert {"rms_norm", "rope", "attention_scores", "attention_weights", "attention_values"} <= set(kinds)
+
+
+def test_the_block_has_the_formats_and_columns_of_the_design(tiny_run: TinyRun) -> None:
+    for design in tiny_run.results.designs:
+        emitted = DataflowDesign.load(tiny_run.out / "rtl" / design.family)
+        assignment = Assignment.load(tiny_run.out / design.assignment)
+        for step in emitted.steps:
+            if step.kind == "linear":
+                assert (step.parallelism["rows"], step.parallelism["columns"]) == assignment.array(step.node)
+        assert emitted.tokens % 2 == 0  # the arrays take two tokens at once
 
 
 def test_the_stated_costs_are_those_of_the_saved_assignments(tiny_run: TinyRun) -> None:
@@ -57,6 +73,7 @@ def test_the_stated_costs_are_those_of_the_saved_assignments(tiny_run: TinyRun) 
 
 def test_hardware_arithmetic_is_close_to_float_emulation(tiny_run: TinyRun) -> None:
     for design in tiny_run.results.designs:
+        assert design.arithmetic == "integer"
         assert design.hardware.perplexity == pytest.approx(design.emulated.perplexity, rel=0.01)
         assert design.hardware.tokens == 6 * 31
 
@@ -104,7 +121,7 @@ def test_the_report_stands_alone_and_says_what_was_found(tiny_run: TinyRun) -> N
 
 def test_the_report_does_not_call_a_mismatch_equal(tiny_run: TinyRun, tmp_path: Path) -> None:
     cosim = json.loads(json.dumps(tiny_run.results.cosim))
-    cosim["cases"][0]["mismatches"] = cosim["mismatches"] = 3
+    cosim["designs"][0]["equal"], cosim["mismatches"] = False, 3
     write_report(tiny_run.results.model_copy(update={"cosim": cosim}), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "3 of " in page
@@ -113,12 +130,14 @@ def test_the_report_does_not_call_a_mismatch_equal(tiny_run: TinyRun, tmp_path: 
 
 
 def test_a_flipped_bit_in_an_emitted_image_is_caught_by_cosim(tiny_run: TinyRun, tmp_path: Path) -> None:
-    layer = find_designs(tiny_run.out)[0]
-    copy = Path(shutil.copytree(layer, tmp_path / layer.name))
-    image = copy / "weights.hex"
+    found = find_designs(tiny_run.out)[0]
+    copy = Path(shutil.copytree(found, tmp_path / found.name))
+    step = next(step for step in DataflowDesign.load(copy).steps if step.kind == "linear")
+    image = next((copy / "images").glob(f"{step.stream}.weights*"))
     words = image.read_text().split()
     words[1] = f"{int(words[1], 16) ^ 1:0{len(words[1])}x}"
     image.write_text("\n".join(words) + "\n")
-    report = run_cosim(copy)
-    assert report.mismatches > 0
-    assert report.cases[0].first_mismatches
+    (case,) = run_cosim(copy).designs
+    assert not case.passed
+    assert case.free.first is not None
+    assert case.free.first.name == step.name
