@@ -48,8 +48,13 @@ def emit(
     tokens: Annotated[int, typer.Option(min=2, help="Tokens of real text that become the stimulus.")] = 32,
     text: Annotated[str, typer.Option(metavar="TEXT", help=f"The stimulus. {_TEXTS}")] = "heldout",
     calibration: Annotated[
-        str, typer.Option(metavar="TEXT", help=f"Text that the exponents of streams are chosen on. {_TEXTS}")
-    ] = "calibration",
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help=f"Text that the exponents of streams are chosen on. {_TEXTS} Default: the model's calibration text; "
+            "the stimulus where it came with none.",
+        ),
+    ] = None,
     node: Annotated[
         list[str] | None,
         typer.Option("--node", metavar="NAME", help="Emit this linear layer alone instead; may be repeated."),

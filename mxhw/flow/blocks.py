@@ -20,7 +20,14 @@ from mxhw.flow.assignments import assignment_for
 from mxhw.hardware import Platform, load_platform
 from mxhw.ir import Assignment, Graph
 from mxhw.models import capture, load_model, read_ids, windows
-from mxhw.passes.emit.dataflow import DesignPlan, EmittedDesign, check_design_name, emit_dataflow, plan_design
+from mxhw.passes.emit.dataflow import (
+    DesignPlan,
+    EmittedDesign,
+    check_design_name,
+    check_folder,
+    emit_dataflow,
+    plan_design,
+)
 from mxhw.passes.emit.flow import write_flow
 from mxhw.passes.transform.lower import (
     LoweredGraph,
@@ -44,6 +51,7 @@ __all__ = [
 ]
 
 WHOLE = "all"
+CALIBRATION = "calibration"
 CALIBRATION_WINDOWS = 4
 CALIBRATION_TOKENS = 256
 
@@ -70,7 +78,10 @@ class PartSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PartRequest:
-    """The same by names, as a command line gives it; see :func:`emit_from_model`."""
+    """The same by names, as a command line gives it; see :func:`emit_from_model`.
+
+    Without ``calibration`` it is the model's own text of that name, or ``text`` where it came with none.
+    """
 
     model: str
     assignment: Path | None = None
@@ -80,7 +91,7 @@ class PartRequest:
     keys: int | None = None
     tokens: int = 32
     text: str = "heldout"
-    calibration: str = "calibration"
+    calibration: str | None = None
     force: bool = False
 
 
@@ -172,6 +183,7 @@ def emit_from_model(request: PartRequest, folder: Path, progress: Progress) -> E
     InputError
         If something does not exist, has no component or does not fit; nothing is written then.
     """
+    check_folder(folder)
     platform = None if request.platform is None else load_platform(request.platform)
     loaded = load_model(request.model)
     stimulus = windows(read_ids(request.text, loaded), request.tokens, 1)
@@ -179,7 +191,9 @@ def emit_from_model(request: PartRequest, folder: Path, progress: Progress) -> E
     if keys < request.tokens:
         raise InputError(f"keys must be at least the {request.tokens} tokens of the stimulus, not {keys}")
     context = loaded.at_most_context(CALIBRATION_TOKENS)
-    held_in = windows(read_ids(request.calibration, loaded), context, CALIBRATION_WINDOWS)
+    held_in = read_ids(request.calibration or (CALIBRATION if CALIBRATION in loaded.texts else request.text), loaded)
+    shown = min(CALIBRATION_WINDOWS, max(1, held_in.numel() // context))
+    held_in = windows(held_in, min(context, held_in.numel()), shown)
     graph = capture(loaded, batch=1, sequence=keys)
     assignment = assignment_for(graph, request.assignment)
     settings = PartSettings(part=request.part, rows=request.rows, keys=keys, platform=platform, force=request.force)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mxhw.formats import extensions, parse_format
+from mxhw import extensions
+from mxhw.formats import parse_format
 from mxhw.formats import registry as registry_module
 from mxhw.ir import Assignment
 from tests.cli.conftest import Ran
@@ -104,7 +105,7 @@ def test_an_assignment_with_it_is_evaluated_and_has_no_cost(
     assert ran.json["hardware"] is None
     assert ran.json["bits"]["bits_per_weight"] < 32
     one_line(mxhw_command("cost", model, *given), "no GEMM node has hardware")
-    one_line(mxhw_command("emit", model, *given, "--text", text, "--tokens", 3), "no layer to emit")
+    one_line(mxhw_command("emit", model, *given, "--text", text, "--tokens", 3, "--layers"), "no layer to emit")
 
 
 def test_codesign_says_that_there_is_no_rtl(mxhw_command: Command, config: Path, tmp_path: Path) -> None:

@@ -75,7 +75,19 @@ def test_emit_cosim_and_report_of_one_layer(mxhw_command: Command, model: Path, 
     out, node = tmp_path / "out", "model.layers.0.self_attn.k_proj"
     array = Assignment("tiny", {f"{node}:weight": "bitmod3", f"{node}:input": "int8-e8m0"}, {node: (2, 2)})
     array.save(tmp_path / "a.json")
-    words = ("emit", model, "--assignment", tmp_path / "a.json", "--tokens", 3, "--text", text, "--out", out)
+    words = (
+        "emit",
+        model,
+        "--assignment",
+        tmp_path / "a.json",
+        "--tokens",
+        3,
+        "--text",
+        text,
+        "--layers",
+        "--out",
+        out,
+    )
     emitted = mxhw_command(*words, "--json")
     assert emitted.code == 0, emitted.err
     assert [layer["node"] for layer in emitted.json["layers"]] == [node]
