@@ -8,7 +8,7 @@ LIBERTY ?= ../shared/liberty
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl table-synth clean
+.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-resources table-synth clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -57,6 +57,18 @@ bench-families: $(BIN)/.installed  ## the README's table of model families
 
 bench-rtl: $(BIN)/.installed  ## speed of both simulation engines, of their builds and of emission; ARGS="--sizes 8"
 	$(BIN)/python bench/rtl.py $(ARGS)
+
+bench-emission: $(BIN)/.installed  ## speed of memory images, and of an MLP from its module to compared RTL
+	$(BIN)/python bench/emission.py
+
+bench-integer: $(BIN)/.installed  ## perplexity in integers against float emulation; ARGS="demo --windows 64 --variants 2"
+	$(BIN)/python bench/integer.py $(or $(ARGS),demo)
+
+bench-fifos: $(BIN)/.installed  ## depths of a block's FIFOs against the smallest that work in its RTL
+	$(BIN)/python bench/fifos.py $(ARGS)
+
+bench-resources: $(BIN)/.installed  ## estimated resources of components against their synthesis
+	$(BIN)/python bench/resources.py $(ARGS)
 
 table-synth: $(BIN)/.installed  ## measure what changed of the cost model's table of sizes; LIBERTY=DIR ARGS="--only 'fifo' --jobs 2"
 	$(BIN)/python -m mxhw.synthesis.table --liberty $(LIBERTY) $(ARGS)
