@@ -1,11 +1,12 @@
 """An operation of one's own, from a torch module to RTL that equals it, in one file that mxhw is not changed for.
 
     python examples/own_operation.py --out build/own_operation
+    mxhw emit MODEL --extension examples/own_operation.py          # a model of transformers with hidden_act="relu2"
 
 The operation is the squared ReLU of Primer (arXiv 2109.08668), section 3: `relu(x)^2`. What mxhw needs to know of it:
 
-- what every bit is: `SquaredReLU`, an operation of an integer graph;
-- which node of a captured model becomes one: a lowering, registered for the class of the module;
+- which modules are one: the class of the module is registered as a kind of node, "squared_relu";
+- what every bit is: `SquaredReLU`, an operation of an integer graph, and a lowering from nodes of that kind to it;
 - what computes it: `SquaredReLUUnit`, a component, registered for the operation;
 - what it costs: an estimate from units that were measured. Its timing is a beat a cycle, which is the default, and the
   choice of its lanes is that of every function.
@@ -28,18 +29,26 @@ from torch import Tensor, fx, nn
 import mxhw
 from mxhw.arithmetic.dataflow import Integers, Operation
 from mxhw.arithmetic.functions.elementwise import MultiplySpec, multiply, relu
-from mxhw.ir import Assignment
-from mxhw.passes.emit.dataflow import Placed, Port, Request, emit_dataflow, module_name, plan_design, register_component
-from mxhw.passes.emit.dataflow.balance import register_options
-from mxhw.passes.emit.dataflow.resources import Part, register_resources
+from mxhw.ir import Assignment, register_module
+from mxhw.passes.emit.dataflow import (
+    Part,
+    Placed,
+    Port,
+    Request,
+    emit_dataflow,
+    module_name,
+    plan_design,
+    register_component,
+    register_options,
+    register_resources,
+)
 from mxhw.passes.transform.lower import Lowering, calibrate, integer_inputs, lower_graph, register_lowering
-from mxhw.passes.transform.lower.views import Source, info_of
-from mxhw.rtl_templates.function.pipeline import Pipeline
+from mxhw.rtl_templates.function import Pipeline
 from mxhw.rtl_templates.integer import round_shift, saturate
-from mxhw.sim.dataflow import DataflowResult, run_dataflow
+from mxhw.sim import DataflowResult, run_dataflow
 
 
-class SquaredReLUModule(nn.Module):
+class Squared(nn.Module):
     """What the model has."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,13 +106,14 @@ class SquaredReLUUnit(wiring.Component):
         return m
 
 
-@register_lowering("SquaredReLUModule")
+register_module("Squared|ReLUSquaredActivation", "squared_relu")  # the second one is what transformers calls it
+
+
+@register_lowering("squared_relu")
 def lower_squared_relu(lowering: Lowering, node: fx.Node) -> None:
-    """Give the node's stream: the operation, with the exponent that calibration gives its output."""
+    """Make a node the operation, in 16 bits, with the exponent that calibration gives its output."""
     stream = lowering.narrow(lowering.operand(node, 0))
-    operation = SquaredReLU(x=stream.integers, y=lowering.plan.narrow(Source(node)))
-    name = info_of(node).name
-    lowering.give(node, lowering.step(name, name, operation, stream))
+    lowering.add(node, SquaredReLU(x=stream.integers, y=lowering.output(node)), stream)
 
 
 @register_component(SquaredReLU, parallelism=("lanes",))
@@ -133,15 +143,16 @@ def options_of_squared_relu(operation: SquaredReLU) -> list[dict[str, int]]:
 def run(out: Path, *, stall: float = 0.3) -> DataflowResult:
     """Capture, quantize, emit and simulate an MLP that has the operation."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(32, 64), SquaredReLUModule(), nn.Linear(64, 16)).eval()
+    model = nn.Sequential(nn.Linear(32, 64), Squared(), nn.Linear(64, 16)).eval()
     graph = mxhw.capture(model, example=torch.zeros(1, 8, 32))
     formats = {key: "bitmod4" if site.operand == "weight" else "int8-e8m0" for key, site in graph.sites.items()}
     ranges = calibrate(graph, torch.randn(4, 8, 32))
     lowered = lower_graph(graph, Assignment(graph.signature.model, formats), ranges)
-    plan = plan_design(lowered, platform=mxhw.hardware.load_platform("asap7"), share=0.01)
+    platform = mxhw.hardware.load_platform("asap7")
+    plan = plan_design(lowered, platform=platform, share=0.01)
     values = integer_inputs(lowered, torch.randn(2, 8, 32))
     sizes = {"parallelism": plan.parallelism, "fifos": plan.depths}
-    emit_dataflow(lowered, values, out, name="own_operation", **sizes, force=True)
+    emit_dataflow(lowered, values, out, name="own_operation", platform=platform, **sizes, force=True)
     return run_dataflow(out, stall=stall)
 
 

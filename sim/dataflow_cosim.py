@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mxhw.sim.clocks import Clock, design_clocks
 from mxhw.sim.dataflow import DataflowResult, DataflowSimulation, Engine, StreamResult
 
 __all__ = ["DataflowCase", "simulate_dataflow"]
@@ -17,11 +18,13 @@ class DataflowCase:
     ----------
     name : of its folder.
     free, stalled : the run without stalls, and the one with them.
+    clocks : what is known of the design's clock.
     """
 
     name: str
     free: DataflowResult
     stalled: DataflowResult
+    clocks: tuple[Clock, ...] = ()
 
     @property
     def runs(self) -> tuple[DataflowResult, DataflowResult]:
@@ -52,7 +55,8 @@ class DataflowCase:
     def to_json(self) -> dict[str, Any]:
         """Return the record in cosim.json."""
         runs = {"free": self.free.to_json(), "stalled": self.stalled.to_json()}
-        return {"name": self.name, "equal": self.passed, **runs}
+        clocks = [clock.to_json(self.free.cycles) for clock in self.clocks]
+        return {"name": self.name, "equal": self.passed, **runs, "clocks": clocks}
 
 
 def simulate_dataflow(
@@ -60,4 +64,6 @@ def simulate_dataflow(
 ) -> DataflowCase:
     """Run the design in `folder` twice; `waves` are of the run with stalls."""
     simulation = DataflowSimulation(folder, engine=engine, cache=cache)
-    return DataflowCase(folder.resolve().name, simulation.run(), simulation.run(stall=stall, seed=seed, waves=waves))
+    clocks = design_clocks(folder, simulation.design)
+    free, stalled = simulation.run(), simulation.run(stall=stall, seed=seed, waves=waves)
+    return DataflowCase(folder.resolve().name, free, stalled, clocks)

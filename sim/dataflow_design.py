@@ -128,6 +128,7 @@ class DataflowDesign(_Record):
     cycles : predicted from the first input beat to the last output beat, both counted, without stalls; None if unknown.
     hash : SHA-256 of what was emitted.
     version : of mxhw.
+    platform, clock_hz : what the parallelism was balanced for, and its clock; None for the components' small sizes.
     """
 
     mxhw_dataflow: Literal[1] = 1
@@ -142,9 +143,13 @@ class DataflowDesign(_Record):
     cycles: Positive | None
     hash: str
     version: str
+    platform: str | None = None
+    clock_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.platform is None) != (self.clock_hz is None):
+            raise ValueError("platform and clock_hz belong together: the clock is the platform's")
         for what, names in (
             ("step", [step.name for step in self.steps]),
             ("step's stream", [step.stream for step in self.steps]),

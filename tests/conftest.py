@@ -27,7 +27,7 @@ def repository() -> Path:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the hardware tests of a file on one worker, so that it compiles its components once."""
-    folders = [ROOT / "tests" / name for name in ("rtl_templates", "sim")]
+    folders = [ROOT / "tests" / name for name in ("rtl_templates", "sim", "passes/emit")]
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in folders) and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))

@@ -14,14 +14,16 @@ def round_shift(x: Tensor, shift: Tensor | int) -> Tensor:
     """Return ``floor(x / 2**shift + 1/2)``: round half up; a negative ``shift`` is an exact shift to the left.
 
     A shift of 63 or more would leave int64 on the way: it is taken as 62, which gives the same for ``|x| < 2**61``.
+    With a tensor of shifts ``x`` is doubled, so that it has to stay below ``2**62``.
     """
     # floor((floor(y) + 1) / 2) = floor((y + 1) / 2), so the half is added after all but one of the shifts.
     if isinstance(shift, int):
         return ((x >> min(shift, 62) - 1) + 1) >> 1 if shift > 0 else x << -shift
     amount = torch.as_tensor(shift, dtype=torch.int64, device=x.device)
-    right = amount.clamp(0, 62)
-    halves = torch.where(right > 0, x >> (right - 1).clamp(min=0), x << 1)
-    return ((halves + 1) >> 1) << (-amount).clamp(min=0)
+    low, high = (int(bound) for bound in amount.aminmax()) if amount.numel() else (0, 0)
+    right = amount if low >= 0 and high <= 62 else amount.clamp(0, 62)
+    rounded = ((x << 1) >> right).add_(1).bitwise_right_shift_(1)
+    return rounded if low >= 0 else rounded << (-amount).clamp_(min=0)
 
 
 def saturate(x: Tensor, bits: int) -> Tensor:

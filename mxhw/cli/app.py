@@ -68,7 +68,7 @@ AssignmentOption = Annotated[
 
 
 def _load(files: list[Path] | None) -> list[Path] | None:
-    """Run the files when the option is read: what a command does with names then knows their formats."""
+    """Run the files when the option is read: what a command does with names then knows what they registered."""
     if files:
         from mxhw.formats import load_extensions
 
@@ -82,8 +82,8 @@ ExtensionOption = Annotated[
         "--extension",
         metavar="FILE",
         callback=_load,
-        help="A Python file that registers number formats of your own; it is run, and only files named so are. May be "
-        "repeated.",
+        help="A Python file that registers formats or operations of your own; it is run, and only files named so are. "
+        "May be repeated.",
     ),
 ]
 ConfigOnlyOption = Annotated[

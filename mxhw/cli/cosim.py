@@ -58,8 +58,8 @@ def cosim(
         for case in report.designs:
             _show_design(output, case)
         verdict = "equal, bit for bit" if report.passed else "NOT equal"
-        counted = {"layers": len(report.cases), "designs": len(report.designs)}
-        what = ", ".join(f"{count} {name}" for name, count in counted.items() if count)
+        counted = {"layer": len(report.cases), "design": len(report.designs)}
+        what = ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counted.items() if count)
         output.say(f"{what}, {report.outputs:,} outputs, {report.mismatches:,} mismatches: {verdict}")
     output.result(report.to_json())
     if not report.passed:
@@ -118,8 +118,9 @@ def _show_design(output: Output, case: DataflowCase) -> None:
             output.say(f"{case.free.name}, stall {run.stall:g}: {run.verdict()}")
     free, error = case.free, case.free.prediction_error
     predicted = "" if free.predicted_cycles is None else f", predicted {free.predicted_cycles:,}"
+    time = "" if free.cycles is None else "".join(f"; {clock.words(free.cycles)}" for clock in case.clocks)
     output.say(
-        f"{free.name}: {_number(free.cycles)} cycles{predicted}{'' if error is None else f' ({error:+.2%})'};"
+        f"{free.name}: {_number(free.cycles)} cycles{predicted}{'' if error is None else f' ({error:+.2%})'}{time};"
         f" with stalls {_number(case.stalled.cycles)}; {_number(free.cycles_per_second)} cycles/s"
     )
 

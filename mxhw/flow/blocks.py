@@ -38,6 +38,7 @@ from mxhw.passes.transform.lower import (
     lower_graph,
 )
 from mxhw.progress import Progress
+from mxhw.sim.clocks import Clock, design_clocks
 
 __all__ = [
     "WHOLE",
@@ -131,14 +132,23 @@ class EmittedPart:
         return rows
 
     def summary(self) -> str:
-        """Say what was written, in one line."""
+        """Say what was written, in one line; the time of the cycles where a clock is known."""
         design = self.emitted.design
         weights = sum(step.kind == "linear" for step in design.steps)
         cycles = "" if design.cycles is None else f", {design.cycles:,} cycles predicted for {design.tokens} tokens"
         return (
             f"{len(design.steps)} components ({weights} matrix products) of {len(design.sources)} modules in "
-            f"{self.emitted.folder}: a token every {self.plan.interval:,} cycles{cycles}"
+            f"{self.emitted.folder}: a token every {self.plan.interval:,} cycles{cycles}{self._time()}"
         )
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """What is known of the design's clock."""
+        return design_clocks(self.emitted.folder, self.emitted.design)
+
+    def _time(self) -> str:
+        cycles = self.emitted.design.cycles
+        return "" if cycles is None else "".join(f"; {clock.words(cycles)}" for clock in self.clocks)
 
     def to_json(self) -> dict[str, Any]:
         """Return what the command prints for programs."""
@@ -156,6 +166,7 @@ class EmittedPart:
             "interval": self.plan.interval,
             "cycles": design.cycles,
             "tokens": design.tokens,
+            "clocks": [clock.to_json(design.cycles) for clock in self.clocks],
             "hash": design.hash,
             "steps": steps,
             "note": self.note,
@@ -236,6 +247,7 @@ def emit_part(
         parallelism=plan.parallelism,
         fifos=plan.depths,
         assignment=assignment.to_json(),
+        platform=settings.platform,
         force=settings.force,
     )
     return EmittedPart(part, emitted, plan, write_flow(folder, emitted.design).note)

@@ -6,6 +6,7 @@
 >>> fmt.bits(x.shape)                  # every stored bit
 """
 
+from mxhw.extensions import load_extension, load_extensions, track
 from mxhw.formats import kernels, operators
 from mxhw.formats.base import Encoded, Field, Format, IntegerForm, Parts
 from mxhw.formats.bitmod import BitModFormat
@@ -17,7 +18,7 @@ from mxhw.formats.dialect import (
     DIALECT_THRESHOLDS,
     DialectFormat,
 )
-from mxhw.formats.extensions import load_extension, load_extensions
+from mxhw.formats.extensions import Families
 from mxhw.formats.fp8 import FP8Format
 from mxhw.formats.integer import IntegerFormat
 from mxhw.formats.mx import MXFloatFormat, MXIntFormat
@@ -66,3 +67,5 @@ __all__ = [
     "register_format",
     "unpack",
 ]
+
+track(Families())

@@ -17,6 +17,7 @@ from torch._ops import OpOverload
 from mxhw.errors import InputError
 from mxhw.ir.dialect import ADDS_FIRST, GEMM_OPS, TARGET_OPS, VIEWS, operand_position, quantizable
 from mxhw.ir.fold import FOLDED
+from mxhw.ir.kinds import own_operator
 from mxhw.ir.metadata import NodeInfo, Shape, Site
 from mxhw.ir.provenance import Provenance, provenance
 from mxhw.ir.symbolic import Size, size_from_torch
@@ -80,7 +81,7 @@ def _info(node: fx.Node, symbols: Mapping[Any, str], taken: set[str]) -> NodeInf
         input_shapes=input_shapes,
         output_shape=shape(value.shape),
         dtype=str(value.dtype).removeprefix("torch."),
-        macs=size(_macs(op, node, shapes, value)),
+        macs=size(_macs(op, node, source, shapes, value)),
         inputs=tuple(dict.fromkeys(producer for a in tensors for producer in _producers(a))),
         sites=tuple(
             Site(node=name, operand=operand, shape=input_shapes[operand_position(node.target, operand)], axis=axis)
@@ -95,10 +96,12 @@ def _info(node: fx.Node, symbols: Mapping[Any, str], taken: set[str]) -> NodeInf
 def _op(node: fx.Node, source: Provenance, tensors: list[fx.Node]) -> str:
     if node.op == "call_module" and source.op:
         return source.op
+    if own := own_operator(node.target):
+        return own.op
     if isinstance(node.target, OpOverload) and node.target.namespace not in ("aten", "mxhw"):
         raise InputError(
             f"operator {node.target} of {source.fqn!r} ({source.module_class}) is not in the dialect; models whose "
-            "layers call custom operators cannot be captured"
+            "layers call custom operators cannot be captured unless these are registered (mxhw.ir.register_operator)"
         )
     op = TARGET_OPS.get(node.target) or source.op or "other"  # type: ignore[call-overload]
     if op == "linear" and tensors[1].op != "get_attr":
@@ -130,8 +133,10 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _macs(op: str, node: fx.Node, shapes: list[tuple[Any, ...]], value: torch.Tensor) -> Any:
-    """Return the multiply-accumulates of a product, an int or a symbolic one; zero for every other node."""
+def _macs(op: str, node: fx.Node, source: Provenance, shapes: list[tuple[Any, ...]], value: torch.Tensor) -> Any:
+    """Return the multiply-accumulates of a product or a registered kind, an int or a symbolic one; zero of others."""
+    if own := own_operator(node.target) or source.own:
+        return own.macs(shapes, tuple(value.shape)) if own.macs else 0
     outputs = prod(value.shape)
     if op in GEMM_OPS or op == "expert_linear":
         return outputs * shapes[0][-1]

@@ -2,8 +2,8 @@
 
 Two kinds of rule: a torch operator is a kind by itself (`aten.linear`), or everything that a module of a known class
 computed is one node of that kind (an RMSNorm is eight torch operators). Patterns of class names cover whole families
-of Hugging Face models; a new family needs a line here at most. What no rule knows is "other": it runs, and it is
-reported.
+of Hugging Face models; a new family needs a line here at most, and a kind of one's own is registered
+(:mod:`mxhw.ir.kinds`). What no rule knows is "other": it runs, and it is reported.
 """
 
 import re
@@ -27,7 +27,6 @@ __all__ = [
     "QUANTIZABLE",
     "TARGET_OPS",
     "VIEWS",
-    "class_op",
     "operand_position",
     "quantizable",
 ]
@@ -157,11 +156,6 @@ VIEWS = frozenset(
         "view",
     }
 )
-
-
-def class_op(name: str) -> str | None:
-    """Return the kind of node that a module of the class called `name` becomes, or None."""
-    return next((op for pattern, op in CLASS_RULES if pattern.search(name)), None)
 
 
 def operand_position(target: object, operand: str) -> int:

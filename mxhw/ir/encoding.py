@@ -2,7 +2,7 @@
 
 What is read may come from anyone. torch.fx writes Python source from a graph and runs it, so every name is held to an
 identifier, every attribute to a dotted path, and every operator must exist in `aten`, `mxhw` or the list of Python
-operators below; operators that take file names are refused.
+operators below, or be registered by the user (:mod:`mxhw.ir.kinds`); operators that take file names are refused.
 """
 
 import keyword
@@ -16,6 +16,7 @@ import torch
 from torch import fx
 
 from mxhw.errors import InputError
+from mxhw.ir.kinds import own_operator, own_operators
 
 __all__ = ["decode_graph", "decode_target", "encode_graph", "encode_target"]
 
@@ -88,9 +89,13 @@ def encode_target(target: Any) -> str:
     """Return the name of an operator, for instance "aten.linear.default" or "operator.getitem"."""
     if isinstance(target, torch._ops.OpOverload) and target.namespace in _NAMESPACES:
         return str(target)
+    if own_operator(target):
+        return str(target)
     if target in _PYTHON_NAMES:
         return f"operator.{_PYTHON_NAMES[target]}"
-    raise InputError(f"operator {target} cannot be stored: only those of aten, mxhw and operator can")
+    raise InputError(
+        f"operator {target} cannot be stored: only those of aten, mxhw and operator can, and registered ones"
+    )
 
 
 def decode_target(name: object) -> Any:
@@ -105,7 +110,12 @@ def decode_target(name: object) -> Any:
             if any("file" in argument.name for argument in overload._schema.arguments):
                 raise InputError(f"operator {name!r} reads files, which a graph may not")
             return overload
-    raise InputError(f"operator {name!r:.80} does not exist or is not one of aten, mxhw and operator")
+    if isinstance(name, str) and name in (own := own_operators()):
+        return own[name]
+    raise InputError(
+        f"operator {name!r:.80} does not exist or is not one of aten, mxhw and operator; one of your own must be "
+        "registered before (mxhw.ir.register_operator)"
+    )
 
 
 def _target(op: str, target: object, place: str) -> Any:

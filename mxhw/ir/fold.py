@@ -2,7 +2,8 @@
 
 A contiguous run of a topological order is convex, so folding it can make no cycle. The folded node calls a submodule
 whose graph is the run itself, operator for operator, and takes every parameter as an explicit argument, so that a
-pass can still put something between a weight and its use. Multiplications of matrices are never folded away.
+pass can still put something between a weight and its use. Multiplications of matrices are folded away by no rule of the
+dialect; a class that was registered with the count of its multiply-accumulates may have them inside.
 """
 
 import operator
@@ -11,7 +12,9 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
+from mxhw.errors import InputError
 from mxhw.ir.dialect import PRODUCTS
+from mxhw.ir.kinds import own_operator
 from mxhw.ir.provenance import Provenance, provenance
 from mxhw.ir.raising import raise_module, raise_products
 
@@ -24,10 +27,12 @@ FOLDED = "mxhw_folded"  # meta key of a folded node: its Provenance
 def fold(module: fx.GraphModule) -> None:
     """Fold the runs of `module`'s graph, in place; needs `meta["val"]` on every node."""
     raise_products(module.graph)
-    for number, (source, nodes) in enumerate(_runs(module.graph.nodes)):
+    runs = _runs(module.graph.nodes)
+    _check_own(runs)
+    for number, (source, nodes) in enumerate(runs):
         if source.op == "linear":
             raise_module(module.graph, source, nodes)
-        elif len(nodes) > 1:
+        elif len(nodes) > 1 or source.own:
             _replace_by_body(module, f"{BODIES}.{source.op}_{number}", source, nodes)
     module.graph.lint()
 
@@ -40,7 +45,7 @@ def _runs(nodes: Iterable[fx.Node]) -> list[tuple[Provenance, list[fx.Node]]]:
         if node.op == "get_attr":
             continue
         source = provenance(node) if node.op == "call_function" else None
-        if source is None or source.op is None or (node.target in PRODUCTS and source.op != "linear"):
+        if source is None or source.op is None or (_stays(node) and source.op != "linear" and source.own is None):
             current = None
         elif source == current:
             runs[-1][1].append(node)
@@ -48,6 +53,28 @@ def _runs(nodes: Iterable[fx.Node]) -> list[tuple[Provenance, list[fx.Node]]]:
             current = source
             runs.append((source, [node]))
     return runs
+
+
+def _stays(node: fx.Node) -> bool:
+    """Whether an operator is a node by itself wherever it is."""
+    return node.target in PRODUCTS or own_operator(node.target) is not None
+
+
+def _check_own(runs: list[tuple[Provenance, list[fx.Node]]]) -> None:
+    """Raise InputError where a module of a registered class cannot become one node, or would hide products."""
+    seen: set[Provenance] = set()
+    for source, nodes in runs:
+        if source.own is None:
+            continue
+        what = f"module {source.fqn!r} of class {source.module_class}"
+        if source in seen:
+            raise InputError(f"{what} is no node of kind {source.op!r}: other nodes compute between its own")
+        seen.add(source)
+        product = next((node for node in nodes if node.target in PRODUCTS), None)
+        if product is not None and source.own.macs is None:
+            raise InputError(
+                f"{what} multiplies matrices ({product.target}): register the class with macs=, so that its work counts"
+            )
 
 
 def _replace_by_body(module: fx.GraphModule, name: str, source: Provenance, nodes: list[fx.Node]) -> None:

@@ -147,7 +147,7 @@ class NodeInfo:
     name : str
         Unique: the module's path for a linear layer, "<attention path>.qk" and ".pv" for the products of attention.
     op : str
-        Kind in the dialect (:data:`mxhw.ir.dialect.OPS`).
+        Kind in the dialect (:data:`mxhw.ir.dialect.OPS`), or one that was registered (:mod:`mxhw.ir.kinds`).
     fqn, module_class : str
         Path and class of the module that the node came from.
     target : str

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from torch import fx, nn
 from torch.fx import traceback
 
-from mxhw.ir.dialect import MARKED_FUNCTIONS, class_op
+from mxhw.ir.dialect import MARKED_FUNCTIONS
+from mxhw.ir.kinds import Own, class_op, own_module
 from mxhw.ir.scan import REPLACEMENTS
 
 __all__ = ["Provenance", "marked_functions", "provenance"]
@@ -23,27 +24,39 @@ _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 
 
 class Provenance(NamedTuple):
-    """Kind of node that the place implies (None: it says nothing), path and class of the module."""
+    """Kind of node that the place implies (None: it says nothing), path and class of the module.
+
+    `call` tells the calls of a module of a known class apart; `own` is what was registered for the class, if anything.
+    """
 
     op: str | None
     fqn: str
     module_class: str
+    call: str = ""
+    own: Own | None = None
 
 
 def provenance(node: fx.Node) -> Provenance:
-    """Return where `node` came from; marks win over classes, the outermost module of a known class over inner ones."""
+    """Return where `node` came from.
+
+    Registered classes win over marks and these over other classes, and the outermost module of a known class over
+    inner ones.
+    """
     stack = [
-        (path, (kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2])
-        for path, kind in (node.meta.get("nn_module_stack") or {}).values()
+        (path, (kind if isinstance(kind, str) else kind.__qualname__).rpartition(".")[2], call)
+        for call, (path, kind) in (node.meta.get("nn_module_stack") or {}).items()
         if path != _NO_MODULE
     ]
-    fqn, module_class = stack[-1] if stack else ("", "")
+    for path, name, call in stack:
+        if own := own_module(name):
+            return Provenance(own.op, path, name, call, own)
+    fqn, module_class, _ = stack[-1] if stack else ("", "", "")
     mark = (node.meta.get("custom") or {}).get(_MARK)
     if mark is not None:
         return Provenance(mark, fqn, module_class)
-    for path, name in stack:
+    for path, name, call in stack:
         if op := class_op(name):
-            return Provenance(op, path, name)
+            return Provenance(op, path, name, call)
     return Provenance(None, fqn, module_class)
 
 

@@ -57,9 +57,7 @@ def cosim_parts(cosim: Mapping[str, Any] | None) -> list[str]:
     }
     parts = [f"<p class='{verdict}'>{words[verdict]}</p>"]
     if cosim.get("designs"):
-        parts.append(
-            "<p>An output is a beat of a stream; those of every component are compared.</p>"
-        )
+        parts.append("<p>An output is a beat of a stream; those of every component are compared.</p>")
         parts.append(table(list(_DESIGN_COLUMNS), [_design_row(design) for design in cosim["designs"]]))
     if cosim.get("cases"):
         parts.append(table(list(_LAYER_COLUMNS), [_layer_row(case) for case in cosim["cases"]]))

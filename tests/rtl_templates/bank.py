@@ -4,7 +4,7 @@ A build costs seconds, a component more in it little. The checks of a run (order
 those of :mod:`mxhw.sim.library`, whose own controls are in `tests/sim/test_library.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 from amaranth.hdl import Fragment, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
@@ -104,6 +105,37 @@ class Bench:
         with scratch() as folder:
             (folder / "bank.v").write_text(self.text)
             yield folder / "bank.v"
+
+
+class Benches:
+    """Several banks as one :class:`Bench`; each is compiled when a component of it is first run.
+
+    For components that only slow tests run, so that quick ones do not compile them.
+    """
+
+    def __init__(self, *banks: Mapping[str, Any]) -> None:
+        self._banks, self._compiled = [dict(bank) for bank in banks], dict[int, Bench]()
+        self.units: dict[str, Any] = {name: unit for bank in self._banks for name, unit in bank.items()}
+
+    def of(self, name: str) -> Bench:
+        """Return the bank that a component is in."""
+        index = next(i for i, bank in enumerate(self._banks) if name in bank)
+        if index not in self._compiled:
+            self._compiled[index] = Bench(self._banks[index])
+        return self._compiled[index]
+
+    def run(self, name: str, inputs: Mapping[str, Any], outputs: int | Mapping[str, int], **options: Any) -> Run:
+        """See :meth:`Bench.run`."""
+        return self.of(name).run(name, inputs, outputs, **options)
+
+    def y(self, name: str, inputs: Mapping[str, Any], expected: int, **options: Any) -> list[int]:
+        """See :meth:`Bench.y`."""
+        return self.of(name).y(name, inputs, expected, **options)
+
+
+def slow_ones(names: Iterable[str], slow: Container[str]) -> list[Any]:
+    """Return names as parameters of a test, those in ``slow`` for slow runs only."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
 
 
 def _joined(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

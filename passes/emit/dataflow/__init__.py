@@ -1,8 +1,20 @@
-"""Emission of whole graphs: every step a component, streams between them."""
+"""Emission of whole graphs: every step a component, streams between them.
 
+An operation of one's own needs a component (`register_component`); its choices of sizes (`register_options`), what it
+takes of a platform (`register_resources`) and when it takes and gives its beats (`register_timing`, with what
+:mod:`.timing` has for rules) are registered where the defaults do not do.
+"""
+
+from mxhw.extensions import Table, track
+from mxhw.passes.emit.dataflow import balance as _balance
 from mxhw.passes.emit.dataflow import components as _components  # noqa: F401  registers builders
+from mxhw.passes.emit.dataflow import place as _place
 from mxhw.passes.emit.dataflow import products as _products  # noqa: F401  registers builders
+from mxhw.passes.emit.dataflow import resources as _resources
+from mxhw.passes.emit.dataflow import timing as _timing
+from mxhw.passes.emit.dataflow.balance import register_options
 from mxhw.passes.emit.dataflow.emit import EmittedDesign, emit_dataflow
+from mxhw.passes.emit.dataflow.folder import check_folder
 from mxhw.passes.emit.dataflow.names import check_design_name
 from mxhw.passes.emit.dataflow.place import (
     Parallelism,
@@ -15,19 +27,29 @@ from mxhw.passes.emit.dataflow.place import (
     register_component,
 )
 from mxhw.passes.emit.dataflow.plan import DesignPlan, plan_design
+from mxhw.passes.emit.dataflow.resources import Part, register_resources
+from mxhw.passes.emit.dataflow.timing import register_timing
 
 __all__ = [
     "DesignPlan",
     "EmittedDesign",
     "Parallelism",
+    "Part",
     "Placed",
     "Port",
     "Request",
     "check_design_name",
+    "check_folder",
     "emit_dataflow",
     "missing_components",
     "module_name",
     "place_graph",
     "plan_design",
     "register_component",
+    "register_options",
+    "register_resources",
+    "register_timing",
 ]
+
+for _table in (_place._BUILDERS, _resources._ESTIMATES, _balance._CHOICES, _timing._RULES):
+    track(Table(_table, lambda operation: str(operation.__name__)))

@@ -13,6 +13,7 @@ import mxhw
 import mxhw.sim
 from mxhw.arithmetic.dataflow import IntegerGraph, StreamType
 from mxhw.errors import InputError
+from mxhw.hardware import Platform
 from mxhw.passes.emit.dataflow.beats import (
     check_value,
     hex_lines,
@@ -66,6 +67,7 @@ def emit_dataflow(
     parallelism: Parallelism | None = None,
     fifos: Depths | None = None,
     assignment: Mapping[str, Any] | None = None,
+    platform: Platform | None = None,
     force: bool = False,
 ) -> EmittedDesign:
     """Write the design of a graph to ``folder``, whole or not at all; the same arguments give the same bytes.
@@ -78,6 +80,7 @@ def emit_dataflow(
     fifos : (stream, step that reads it) → depth, two beats where nothing is said; by default all are computed
         (:func:`.fifos.fifo_depths`). Depths of your own can make a design that stops.
     assignment : what ``Assignment.to_json`` gives, kept beside the design.
+    platform : that the parallelism was chosen for; its clock tells the time of cycles until a better one is known.
     force : replace a folder that holds another design.
 
     Raises
@@ -120,6 +123,8 @@ def emit_dataflow(
             cycles=_cycles(top, runs, tokens),
             hash=digest,
             version=mxhw.__version__,
+            platform=None if platform is None else platform.name,
+            clock_hz=None if platform is None else platform.clock.value,
         )
         writer.write_beside(DESIGN_FILE, design.to_json())
         writer.write_beside("README.txt", instructions(design))

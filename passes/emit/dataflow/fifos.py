@@ -83,7 +83,8 @@ def _stubborn(edges: list[tuple[str, str]], works: Callable[..., bool]) -> list[
 def sizing_positions(graph: IntegerGraph, placed: Mapping[str, Placed]) -> list[int]:
     """Return the positions of tokens that show all that a run can: the first ones of a sequence, and the last ones.
 
-    Whole row tiles of every product; without positions in the graph, tokens of position 0.
+    Whole row tiles of every product, filled with the start of another sequence; without positions in the graph, tokens
+    of position 0.
     """
     rows = int(np.lcm.reduce([step.parallelism.get("rows", 1) for step in placed.values()]))
     tokens = -(-_TOKENS // rows) * rows
@@ -97,7 +98,7 @@ def sizing_positions(graph: IntegerGraph, placed: Mapping[str, Placed]) -> list[
         return [0] * tokens
     count = min(keys)
     found = list(range(count)) if count <= 2 * tokens else [*range(tokens), *range(count - tokens, count)]
-    return found * -(-rows // len(found)) if len(found) % rows else found
+    return [found[i % len(found)] for i in range(-(-len(found) // rows) * rows)]
 
 
 def _held(written: IntArray, read: IntArray) -> int:

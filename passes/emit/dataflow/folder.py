@@ -1,6 +1,7 @@
 """The folder of a design: written beside its place and put there whole, never over something else."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from mxhw.errors import InputError
 from mxhw.files import new_folder
+from mxhw.sim.clocks import IMPLEMENTATION_FILE, read_implementations
 from mxhw.sim.dataflow_design import DataflowDesign, is_dataflow_design
 from mxhw.sim.design import DESIGN_FILE
 
-__all__ = ["Writer", "design_folder"]
+__all__ = ["Writer", "check_folder", "design_folder"]
 
 
 class Writer:
@@ -49,24 +51,26 @@ class Writer:
 def design_folder(folder: Path, *, force: bool) -> Iterator[Writer]:
     """Give a writer; what it wrote takes the place of ``folder`` when the block ends well.
 
-    The block must have written design.json. An older emission of the same design is replaced; another design only with
-    ``force``; anything else never.
+    The block must have written design.json. An older emission of the same design is replaced, but for what is known of
+    its clock and resources; another design only with ``force``; anything else never.
 
     Raises
     ------
     InputError
         If the folder holds something else, or cannot be written; nothing is changed then.
     """
-    _check_before(folder)
+    check_folder(folder)
     try:
         with new_folder(folder) as place:
             yield Writer(place)
             _check_same(folder, place, force)
+            _keep_figures(folder, place)
     except OSError as error:
         raise InputError(f"cannot write the design to {folder}: {error.strerror}") from error
 
 
-def _check_before(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
+    """Raise InputError if the folder holds something that is no dataflow design."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, so that no design can be written there; choose another folder")
     if folder.is_dir() and any(folder.iterdir()) and not is_dataflow_design(folder):
@@ -74,6 +78,16 @@ def _check_before(folder: Path) -> None:
             f"the folder {folder} holds something that is no dataflow design, and is left as it is; choose another "
             "folder, or remove what is there"
         )
+
+
+def _keep_figures(folder: Path, made: Path) -> None:
+    """Take what synthesis has found of the same design along."""
+    figures = folder / IMPLEMENTATION_FILE
+    try:
+        if read_implementations(folder, DataflowDesign.load(made)):
+            shutil.copy(figures, made)
+    except InputError:
+        return  # damaged: it tells nothing of the design
 
 
 def _check_same(folder: Path, made: Path, force: bool) -> None:

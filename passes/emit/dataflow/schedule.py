@@ -152,11 +152,13 @@ def _convert(events: Events, takes: int, given: int, port: Port, lanes: int) -> 
 def step_interval(operation: Operation, placed: Placed, position: int = 0) -> float:
     """Return the cycles a token of a component that nothing outside holds up, once it is in its steady state.
 
-    Where they depend on positions: those of the token at ``position``, or of an early one if it is too near the start.
+    Where they depend on positions: those of the tokens up to the one at ``position``, after which a sequence starts.
     """
     rows = placed.parallelism.get("rows", 1)
-    positions = np.arange(_TRIAL * rows) + max(0, position + 1 - _TRIAL * rows)
-    positions = np.minimum(positions, max(position, 0)) if _restarts(operation) else positions
+    last = max(position, 0)
+    positions = np.full(_TRIAL * rows, last)
+    if _takes_positions(operation):
+        positions = np.arange(last + 1 - _TRIAL * rows, last + 1) % (last + 1)
     events = Events()
     component = time_component(events, Work("step", operation, placed, positions))
     leaves = events.earliest()[component.output]
@@ -165,6 +167,6 @@ def step_interval(operation: Operation, placed: Placed, position: int = 0) -> fl
     return float(ends[-1] - ends[-3]) / (2 * rows)
 
 
-def _restarts(operation: Operation) -> bool:
-    """Return whether tokens may have the same position without starting a sequence."""
-    return not any(isinstance(kind, Indices | Scores | KeyWeights) for kind in operation.inputs)
+def _takes_positions(operation: Operation) -> bool:
+    """Return whether what a component does depends on the positions of tokens."""
+    return any(isinstance(kind, Indices | Scores | KeyWeights) for kind in operation.inputs)

@@ -1,8 +1,7 @@
 """Synthesis, place and route of an emitted design; the figures are kept in its folder, so that cycles become time."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,48 +9,12 @@ from mxhw.errors import InputError
 from mxhw.files import write_text
 from mxhw.passes.emit.flow.interface import core_of, top_of
 from mxhw.passes.emit.flow.write import design_top
+from mxhw.sim.clocks import IMPLEMENTATION_FILE, Implementation, read_implementations
 from mxhw.sim.dataflow_design import DataflowDesign
 from mxhw.synthesis import family_named, tool_versions
 from mxhw.synthesis.design import implement_verilog
 
-__all__ = ["FILE", "Implementation", "implement_design", "read_implementations"]
-
-FILE = "implementation.json"
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """What a design takes of an FPGA family, and how fast it runs there.
-
-    Attributes
-    ----------
-    family : as `mxhw synth --fpga` takes it.
-    top : "axi" with its AXI ports, "core" without.
-    bus : largest width of a tdata; None for a core.
-    clock_mhz : after place and route; None where that was not done or the design does not fit.
-    lut, lut_sites, flip_flops, carry, dsp, lut_memory : as in :class:`mxhw.synthesis.Resources`.
-    block_memory : memory blocks of about 18 Kibit.
-    seed : of place and route.
-    tools : versions.
-    """
-
-    family: str
-    top: Literal["axi", "core"]
-    bus: int | None
-    clock_mhz: float | None
-    lut: int
-    lut_sites: int
-    flip_flops: int
-    carry: int
-    dsp: int
-    lut_memory: int
-    block_memory: int
-    seed: int
-    tools: Mapping[str, str]
-
-    def microseconds(self, cycles: float) -> float | None:
-        """Return the time that cycles take; None where the clock is not known."""
-        return None if self.clock_mhz is None else cycles / self.clock_mhz
+__all__ = ["implement_design"]
 
 
 def implement_design(
@@ -108,23 +71,6 @@ def implement_design(
     return found
 
 
-def read_implementations(folder: Path) -> dict[str, Implementation]:
-    """Return what is known of the design in a folder, by family; nothing of another design that was there before."""
-    try:
-        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {folder / FILE}: {error}; remove it and implement the design again") from error
-    if record.get("hash") != DataflowDesign.load(folder).hash:
-        return {}
-    fields = Implementation.__dataclass_fields__
-    return {
-        family: Implementation(**{name: value for name, value in entry.items() if name in fields})
-        for family, entry in record["families"].items()
-    }
-
-
 def _keep(folder: Path, design: DataflowDesign, found: Implementation) -> None:
     entries = read_implementations(folder) | {found.family: found}
     families: dict[str, Any] = {}
@@ -133,4 +79,4 @@ def _keep(folder: Path, design: DataflowDesign, found: Implementation) -> None:
         if design.cycles is not None:
             families[family]["microseconds"] = entry.microseconds(design.cycles)
     record = {"design": design.name, "hash": design.hash, "cycles": design.cycles, "families": families}
-    write_text(folder / FILE, json.dumps(record, indent=1) + "\n")
+    write_text(folder / IMPLEMENTATION_FILE, json.dumps(record, indent=1) + "\n")

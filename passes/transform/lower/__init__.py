@@ -1,5 +1,7 @@
 """From a captured float graph and an assignment to integers."""
 
+from mxhw.extensions import Table, track
+from mxhw.passes.transform.lower import registry as _registry
 from mxhw.passes.transform.lower.inputs import integer_inputs, to_integers
 from mxhw.passes.transform.lower.lower import LoweredGraph, NotLoweredError, lower_graph
 from mxhw.passes.transform.lower.lowering import HIDDEN, POSITIONS, TOKENS, Lowering, Stream
@@ -24,3 +26,5 @@ __all__ = [
     "static_exponent",
     "to_integers",
 ]
+
+track(Table(_registry._RULES))

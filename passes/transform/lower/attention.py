@@ -56,7 +56,7 @@ def lower_rope(lowering: Lowering, node: fx.Node) -> None:
 def lower_scores(lowering: Lowering, node: fx.Node) -> None:
     """Lower the products of queries and keys; the scale is in the queries already."""
     _check_query(lowering, node)
-    name, positions = info_of(node).name, lowering.positions()
+    positions = lowering.positions()
     query, heads, head_dim = lowering.head_operand(node, 0)
     key, groups, key_dim = lowering.head_operand(node, 1)
     if key_dim != head_dim or heads % groups:
@@ -64,13 +64,13 @@ def lower_scores(lowering: Lowering, node: fx.Node) -> None:
     q = lowering.quantized(query, _scaled(lowering.format(node, "lhs"), "queries"), head_dim)
     k = lowering.quantized(key, _stored(lowering, node, "keys"), head_dim)
     y = Scores(heads=heads, keys=lowering.keys, spec=SoftmaxSpec())
-    lowering.give(node, lowering.step(name, name, AttentionScores(query=q.codes, key=k.codes, y=y), q, k, positions))
+    lowering.add(node, AttentionScores(query=q.codes, key=k.codes, y=y), q, k, positions)
 
 
 @register_lowering("softmax")
 def lower_probabilities(lowering: Lowering, node: fx.Node) -> None:
     """Lower a causal softmax over all keys before."""
-    stream, name = lowering.operand(node, 0), info_of(node).name
+    stream = lowering.operand(node, 0)
     if not isinstance(stream.type, Scores):
         raise InputError("a softmax that is not that of attention")
     mask, causal, window, softcap, *sinks = node.args[1:]
@@ -83,22 +83,21 @@ def lower_probabilities(lowering: Lowering, node: fx.Node) -> None:
     }
     if any(refused.values()):
         raise InputError(" and ".join(what for what, given in refused.items() if given))
-    lowering.give(node, lowering.step(name, name, AttentionWeights(x=stream.type), stream))
+    lowering.add(node, AttentionWeights(x=stream.type), stream)
 
 
 @register_lowering("attn_pv")
 def lower_values(lowering: Lowering, node: fx.Node) -> None:
     """Lower the mean of the values."""
-    weights, name, positions = lowering.operand(node, 0), info_of(node).name, lowering.positions()
+    weights, positions = lowering.operand(node, 0), lowering.positions()
     value, groups, head_dim = lowering.head_operand(node, 1)
     if not isinstance(weights.type, KeyWeights):
         raise InputError("its probabilities are not those of a softmax")
     if weights.type.heads % groups:
         raise InputError(f"{weights.type.heads} heads of probabilities do not go with {groups} heads of values")
     v = lowering.quantized(value, _stored(lowering, node, "values"), head_dim)
-    y = lowering.plan.narrow(Source(node))
-    operation = AttentionValues(weights=weights.type, value=v.codes, y=y)
-    lowering.give(node, lowering.step(name, name, operation, weights, v, positions))
+    operation = AttentionValues(weights=weights.type, value=v.codes, y=lowering.output(node))
+    lowering.add(node, operation, weights, v, positions)
 
 
 def _check_query(lowering: Lowering, node: fx.Node) -> None:

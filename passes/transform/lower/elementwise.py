@@ -23,7 +23,7 @@ __all__ = ["lower_activation", "lower_add", "lower_embedding", "lower_multiply"]
 @register_lowering("act")
 def lower_activation(lowering: Lowering, node: fx.Node) -> None:
     """Lower SiLU, GELU (erf or tanh) and ReLU."""
-    name, function = info_of(node).name, activation_function(node)
+    function = activation_function(node)
     if function is None:
         raise InputError("only SiLU, GELU and ReLU have integers")
     stream = lowering.narrow(lowering.operand(node, 0))
@@ -34,7 +34,7 @@ def lower_activation(lowering: Lowering, node: fx.Node) -> None:
         spec = ActivationSpec(function=function, exponent=x.exponent, input_bits=x.bits)
         y = Integers(length=x.length, bits=spec.output_bits, exponent=spec.output_exponent)
         operation = Activation(x=x, y=y, spec=spec)
-    lowering.give(node, lowering.step(name, name, operation, stream))
+    lowering.add(node, operation, stream)
 
 
 @register_lowering("add")
@@ -56,13 +56,12 @@ def lower_add(lowering: Lowering, node: fx.Node) -> None:
 @register_lowering("mul")
 def lower_multiply(lowering: Lowering, node: fx.Node) -> None:
     """Lower the product of two streams."""
-    name = info_of(node).name
     left, right = _operands(lowering, node)
-    x, y, output = left.integers, right.integers, lowering.plan.narrow(Source(node))
+    x, y, output = left.integers, right.integers, lowering.output(node)
     spec = MultiplySpec.of(
         x.exponent, y.exponent, output.exponent, left_bits=x.bits, right_bits=y.bits, output_bits=output.bits
     )
-    lowering.give(node, lowering.step(name, name, Multiply(x=x, right=y, y=output, spec=spec), left, right))
+    lowering.add(node, Multiply(x=x, right=y, y=output, spec=spec), left, right)
 
 
 @register_lowering("embedding")
@@ -77,8 +76,7 @@ def lower_embedding(lowering: Lowering, node: fx.Node) -> None:
     stream = lowering.positions() if by_position else lowering.tokens(rows)
     table = evaluate(node, {indices[0]: torch.arange(lowering.keys if by_position else rows)[None]})[0]
     spec = EmbeddingSpec.of(table, lowering.plan.residual_exponent, output_bits=RESIDUAL_BITS)
-    name = info_of(node).name
-    lowering.give(node, lowering.step(name, name, Embedding(y=lowering.plan.stream(Source(node)), spec=spec), stream))
+    lowering.add(node, Embedding(y=lowering.plan.stream(Source(node)), spec=spec), stream)
 
 
 def _by_position(lowering: Lowering, index: fx.Node) -> bool:

@@ -127,6 +127,10 @@ class Lowering:
         name = self.assignment.formats.get(f"{info_of(node).name}:{operand}")
         return None if name is None else parse_format(name)
 
+    def output(self, node: fx.Node) -> Integers:
+        """Return the type of an output of ``node`` in 16 bits, with the exponent that calibration gives."""
+        return self.plan.narrow(Source(node))
+
     def stream(self, source: Source) -> Stream:
         """Return the stream of a value: of a step before, or an input of the design."""
         if source not in self.streams:
@@ -149,6 +153,11 @@ class Lowering:
         """Add a step and return its stream; ``node`` is the node of the float graph that it belongs to."""
         self.steps.append(Step(name, node, operation, tuple(stream.name for stream in inputs)))
         return Stream(name, operation.output, name, node)
+
+    def add(self, node: fx.Node, operation: Operation, *inputs: Stream) -> None:
+        """Add the step that all of ``node`` is: it has the node's name and gives its stream."""
+        name = info_of(node).name
+        self.give(node, self.step(name, name, operation, *inputs))
 
     def give(self, node: fx.Node, stream: Stream, index: int = 0, label: str | None = None) -> None:
         """Say which stream an output of ``node`` is; steps that reshape it are called after ``label``."""

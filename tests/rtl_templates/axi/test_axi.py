@@ -58,6 +58,7 @@ def test_planted_faults_are_caught(tmp_path: Path) -> None:
     assert "0x40" in found[ERRORS]
 
 
+@pytest.mark.slow
 def test_a_wrong_length_is_caught(tmp_path: Path) -> None:
     need("icarus")
     top = toy_top(bus=32, streams=(*STREAMS[:-1], replace(STREAMS[-1], beats=2)))

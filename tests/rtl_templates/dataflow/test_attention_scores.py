@@ -11,7 +11,7 @@ from mxhw.rtl_templates.catalogue import unit_named
 from mxhw.rtl_templates.dataflow import attention_scores, kv_cache
 from mxhw.rtl_templates.dataflow.attention_scores import AttentionScoresUnit
 from mxhw.rtl_templates.integer import saturate
-from tests.rtl_templates.bank import Bench, damaged
+from tests.rtl_templates.bank import Benches, damaged, slow_ones
 from tests.rtl_templates.dataflow.attention_cases import (
     CHEAP,
     Case,
@@ -37,6 +37,8 @@ CASES = {
     "single": Case(keys=1, exponent=-35, lanes=2),
     "exact": Case(heads=1, head_dim=32, exponent=-8, lanes=4, beat=16, kv_beat=16),
 }
+MORE = "serial", "whole", "far", "single"  # for slow runs
+NAMES = slow_ones(CASES, MORE)
 
 
 def unit(name, kind=AttentionScoresUnit):
@@ -64,7 +66,9 @@ def bench():
         "rounding": damaged(unit("near"), attention_scores, rounded_halves=truncated),
         "impatient": impatient,
     }
-    return Bench({name: unit(name) for name in CASES} | faulty)
+    return Benches(
+        {name: unit(name) for name in CASES if name not in MORE} | faulty, {name: unit(name) for name in MORE}
+    )
 
 
 def found(bench, name, case, sequences, **options):
@@ -73,7 +77,7 @@ def found(bench, name, case, sequences, **options):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.7])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_score_is_that_of_the_definition(bench, name, stall):
     case = CASES[name]
     for seed in (1, 2):
@@ -89,7 +93,7 @@ def test_what_is_drawn_has_saturated_scores_zeros_and_both_shifts():
     assert shift > 0 and shift - 30 < 0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_stated_cycles(bench, name):
     """One token alone, then ever more of them, the last ones in another sequence."""
     case, made = CASES[name], bench.units[name]
@@ -133,8 +137,10 @@ def test_a_fault_is_found(bench, fault):
     assert not found(bench, fault, case, sequences)
 
 
-def test_its_verilog_is_clean(bench):
-    assert bench.complaints() == ""
+@pytest.mark.parametrize("name", slow_ones(["near", "far"], MORE))
+def test_its_verilog_is_clean(bench, name):
+    """With all that it was compiled with."""
+    assert bench.of(name).complaints() == ""
 
 
 REFUSED = [

@@ -21,7 +21,7 @@ from mxhw.rtl_templates.dataflow.attention_values import AttentionValuesUnit
 from mxhw.rtl_templates.dataflow.kv_cache import KVCache
 from mxhw.rtl_templates.dataflow.weighted_mean import WeightedMean, sum_layout
 from mxhw.rtl_templates.function.softmax_weights import SoftmaxWeighing
-from tests.rtl_templates.bank import Bench, beats, damaged, without_half
+from tests.rtl_templates.bank import Bench, Benches, beats, damaged, slow_ones, without_half
 from tests.rtl_templates.dataflow.attention_cases import (
     CHEAP,
     STD,
@@ -48,6 +48,8 @@ CASES = {
     "single": Case(keys=1, lanes=2, output=2, kv_beat=2),
     "pair": Case(heads=2, kv_heads=2, head_dim=4, keys=15, lanes=2, output=4),
 }
+MORE = "whole", "wide", "single"  # for slow runs
+NAMES = slow_ones(CASES, MORE)
 LARGE = Case(heads=8, kv_heads=2, head_dim=32, keys=64, lanes=32, beat=32, kv_beat=32, output_lanes=8, exponent=-34)
 
 
@@ -131,7 +133,9 @@ def bench():
         "mean_rounding": damaged(mean_of(STD), weighted_mean, round_shift=without_half),
     }
     chains = {name: Attention(case) for name, case in CHAINS.items()}
-    return Bench({name: unit_of(case) for name, case in CASES.items()} | chains | faulty | {"mean": mean_of(STD)})
+    units = {name: unit_of(case) for name, case in CASES.items()}
+    more = {name: units.pop(name) for name in MORE}
+    return Benches(units | chains | faulty | {"mean": mean_of(STD)}, more)
 
 
 def found(bench, name, case, sequences, **options):
@@ -140,7 +144,7 @@ def found(bench, name, case, sequences, **options):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.7])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_mean_is_that_of_the_definition(bench, name, stall):
     case = CASES[name]
     for seed in (1, 2):
@@ -182,7 +186,7 @@ def whole_is_right(bench, name, case, tokens, *, seed, stall):
     return bench.y(name, inputs, len(expected), stall=stall, seed=seed) == expected
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_stated_cycles_of_one_token(bench, name):
     case, made = CASES[name], bench.units[name]
     before = offered_before_taken(case, case.kv_beat)
@@ -195,7 +199,7 @@ def test_the_stated_cycles_of_one_token(bench, name):
         assert bench.run(name, last, outputs_of(case)).cycles + before == made.latency(place)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_stated_cycles_between_tokens(bench, name):
     case, made = CASES[name], bench.units[name]
     sequences = drawn_sequences(case, lengths(case)[:3], 3)
@@ -289,8 +293,10 @@ def test_a_fault_is_found(bench, fault):
     assert not found(bench, fault, PAIR, sequences)
 
 
-def test_its_verilog_is_clean(bench):
-    assert bench.complaints() == ""
+@pytest.mark.parametrize("name", slow_ones(["pair", "wide"], MORE))
+def test_its_verilog_is_clean(bench, name):
+    """With all that it was compiled with."""
+    assert bench.of(name).complaints() == ""
 
 
 REFUSED = [

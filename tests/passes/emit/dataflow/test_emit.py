@@ -1,6 +1,8 @@
 """Whole designs: the same bytes again, every stream equal in simulation, faults found where they are, folders safe."""
 
+import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from mxhw.arithmetic.dataflow import IntegerGraph, Integers, ReLU, Step
 from mxhw.errors import InputError
 from mxhw.flow.assignments import uniform_assignment
 from mxhw.formats import pack_words
+from mxhw.hardware import load_platform
 from mxhw.passes.emit.dataflow import emit_dataflow
 from mxhw.passes.emit.dataflow.images import step_images
 from mxhw.passes.transform.lower import calibrate, integer_inputs, lower_graph
 from mxhw.sim import lint
+from mxhw.sim.clocks import IMPLEMENTATION_FILE, Clock, Implementation, design_clocks
 from mxhw.sim.dataflow import DataflowDesign, run_dataflow
 from tests.passes.emit.dataflow.graphs import drawn, mlp
 from tests.passes.search.tiny import tiny_graph
@@ -53,14 +57,14 @@ def block(tmp_path_factory):
     return emit_dataflow(lowered, values, folder, name="block", assignment=assignment.to_json())
 
 
-@pytest.mark.parametrize("name", ["design", "block"])
+@pytest.mark.parametrize("name", ["design", pytest.param("block", marks=pytest.mark.slow)])
 def test_every_stream_of_every_step_is_what_the_software_says(name, request):
     emitted = request.getfixturevalue(name)
     for stall, seed in ((0.0, 0), (0.4, 1)):
         result = run_dataflow(emitted.folder, stall=stall, seed=seed)
         assert result.equal, str(result.first)
+        assert stall or result.cycles == emitted.design.cycles
     assert {step.name for step in emitted.design.steps} == set(emitted.placed)
-    assert emitted.design.cycles is not None
 
 
 @pytest.mark.parametrize("name", ["design", "block"])
@@ -182,3 +186,18 @@ def test_tokens_must_fill_the_rows(tmp_path):
     graph = mlp(FORMATS, **SIZES)
     with pytest.raises(InputError, match=r"step mlp\.gate_proj computes 2 tokens at once, which do not divide the 5"):
         emit_dataflow(graph, drawn(graph, 5), tmp_path / "design", name="mlp", parallelism=PARALLELISM)
+
+
+def test_figures_of_the_same_design_stay_when_it_is_emitted_again(tmp_path):
+    graph, folder, platform = small(), tmp_path / "design", load_platform("asap7")
+    made = emit_dataflow(graph, drawn(graph, 6), folder, name="tiny", platform=platform)
+    assert (made.design.platform, made.design.clock_hz) == ("asap7", platform.clock.value)
+    assert design_clocks(folder) == (Clock(platform.clock.value, "clock of platform asap7"),)
+    found = Implementation("ecp5", "core", None, 80.0, 1, 1, 1, 1, 1, 1, 1, 1, {})
+    record = {"hash": made.design.hash, "families": {"ecp5": asdict(found)}}
+    (folder / IMPLEMENTATION_FILE).write_text(json.dumps(record))
+    emit_dataflow(graph, drawn(graph, 4), folder, name="tiny")
+    assert design_clocks(folder) == (Clock(80e6, "ecp5, placed and routed"),)
+    emit_dataflow(small(9), drawn(small(9), 6), folder, name="tiny", force=True)
+    assert not (folder / IMPLEMENTATION_FILE).exists()
+    assert design_clocks(folder) == ()

@@ -1,6 +1,7 @@
 """Timed graphs, and the depths of FIFOs that are computed on them."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def simulated(graph: IntegerGraph, sizes: Parallelism, tokens: int, folder: Path
     return TimedGraph(graph, placed, np.arange(tokens), depths).cycles, result.cycles
 
 
+@pytest.mark.slow
 def test_cycles_of_an_mlp_are_those_of_the_emitted_design(tmp_path: Path) -> None:
     predicted, cycles = simulated(mlp(), UNEVEN, 12, tmp_path)
     assert cycles is not None
@@ -83,6 +85,17 @@ def test_sizing_covers_both_ends_of_the_longest_sequence() -> None:
     assert positions[0] == 0
     assert positions[-1] == 63
     assert positions == sorted(set(positions))
+
+
+@pytest.mark.parametrize(("keys", "rows"), [(5, 2), (3, 4), (64, 8), (25, 3)])
+def test_sizing_fills_row_tiles(keys: int, rows: int) -> None:
+    graph = decoder_block(BlockShape(keys=keys))
+    placed = place_graph(graph, {"gate_proj": {"rows": rows}})
+    positions = sizing_positions(graph, placed)
+    assert len(positions) % rows == 0
+    assert keys - 1 in positions
+    assert all(now in (0, before + 1) or now > before + 1 > 11 for before, now in pairwise(positions))
+    fifo_depths(graph, placed)
 
 
 def test_a_block_of_the_demo_is_timed_and_sized_in_seconds() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mxhw.errors import InputError
 from mxhw.passes.emit.flow import Implementation, implement_design, read_implementations
+from mxhw.sim.clocks import Clock, design_clocks
 from mxhw.synthesis import YosysError
 from tests.sim.dataflow_toy import write_dataflow_toy
 
@@ -56,3 +57,4 @@ def test_the_clock_of_a_placed_and_routed_core(folder: Path) -> None:
     assert 40 < core.clock_mhz < 400
     record = json.loads((folder / "implementation.json").read_text())["families"]["ecp5"]
     assert record["microseconds"] == pytest.approx(27 / core.clock_mhz)
+    assert design_clocks(folder) == (Clock(core.clock_mhz * 1e6, "ecp5, placed and routed"),)

@@ -95,6 +95,7 @@ proc yosys {args} {}
 """
 
 
+@pytest.mark.slow
 def test_the_yosys_project_reads_the_whole_design(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyosys", reason="needs pyosys: pip install 'mxhw[synth]'")
     if shutil.which("tclsh") is None:

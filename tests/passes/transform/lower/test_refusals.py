@@ -145,7 +145,8 @@ def integers_of(model, **given):
         ("Llama", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,
                                        "high_freq_factor": 4.0, "original_max_position_embeddings": 16}}),
         ("Qwen2", {"use_sliding_window": False}),  # biases of q, k and v
-        ("Mistral", {"sliding_window": 8}),  # no shorter than what there is room for
+        # No shorter than what there is room for.
+        pytest.param("Mistral", {"sliding_window": 8}, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_other_families_are_near_float(kind: str, changes: dict) -> None:
@@ -162,12 +163,14 @@ def test_other_families_are_near_float(kind: str, changes: dict) -> None:
     ("kind", "changes", "reason"),
     [
         ("Mistral", {"sliding_window": 4}, "a sliding window of 4"),
-        ("Qwen3", {}, "operand 0 is a part of a vector"),  # a norm of every head
-        ("Llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
-                                       "original_max_position_embeddings": 8}}, "not a rotation of whole heads"),
+        # A norm of every head.
+        pytest.param("Qwen3", {}, "operand 0 is a part of a vector", marks=pytest.mark.slow),
+        pytest.param("Llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,
+                                                   "original_max_position_embeddings": 8}},
+                     "not a rotation of whole heads", marks=pytest.mark.slow),
         ("Gemma2", {"attn_logit_softcapping": 20.0, "hidden_activation": "gelu_pytorch_tanh",
                     "query_pre_attn_scalar": 8}, "a softcap"),
-        ("GPTNeoX", {"rotary_pct": 0.5}, "operand"),
+        pytest.param("GPTNeoX", {"rotary_pct": 0.5}, "operand", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_other_families_are_refused_with_the_reason(kind: str, changes: dict, reason: str) -> None:
