@@ -248,5 +248,4 @@ TEMPLATE = UnitTemplate(
     description="mean of values by the weights of their keys; the codes of values are kept",
     build=_build,
     macs_per_cycle=lambda lanes=1, **_: float(lanes),
-    variants=({"lanes": 8},),
 )
