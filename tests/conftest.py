@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+# First of all: matplotlib's extension modules once failed to load late in a worker that had loaded many simulators.
+import matplotlib.pyplot  # noqa: F401
 import pytest
 import torch
 
