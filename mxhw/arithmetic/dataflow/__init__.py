@@ -13,6 +13,7 @@ from mxhw.arithmetic.dataflow.elementwise import (
     RMSNorm,
     Rope,
 )
+from mxhw.arithmetic.dataflow.folded import Folded
 from mxhw.arithmetic.dataflow.graph import IntegerGraph, Step
 from mxhw.arithmetic.dataflow.operation import Operation
 from mxhw.arithmetic.dataflow.products import Linear, Quantize, code_stream
@@ -37,6 +38,7 @@ __all__ = [
     "BlockCodes",
     "BlockValues",
     "Embedding",
+    "Folded",
     "Indices",
     "IntegerGraph",
     "Integers",

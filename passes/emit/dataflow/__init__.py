@@ -5,13 +5,8 @@ takes of a platform (`register_resources`) and when it takes and gives its beats
 :mod:`.timing` has for rules) are registered where the defaults do not do.
 """
 
-from mxhw.extensions import Table, track
-from mxhw.passes.emit.dataflow import balance as _balance
 from mxhw.passes.emit.dataflow import components as _components  # noqa: F401  registers builders
-from mxhw.passes.emit.dataflow import place as _place
 from mxhw.passes.emit.dataflow import products as _products  # noqa: F401  registers builders
-from mxhw.passes.emit.dataflow import resources as _resources
-from mxhw.passes.emit.dataflow import timing as _timing
 from mxhw.passes.emit.dataflow.balance import register_options
 from mxhw.passes.emit.dataflow.emit import EmittedDesign, emit_dataflow
 from mxhw.passes.emit.dataflow.folder import check_folder
@@ -27,6 +22,7 @@ from mxhw.passes.emit.dataflow.place import (
     register_component,
 )
 from mxhw.passes.emit.dataflow.plan import DesignPlan, plan_design
+from mxhw.passes.emit.dataflow.registry import track_tables
 from mxhw.passes.emit.dataflow.resources import Part, register_resources
 from mxhw.passes.emit.dataflow.timing import register_timing
 
@@ -51,5 +47,4 @@ __all__ = [
     "register_timing",
 ]
 
-for _table in (_place._BUILDERS, _resources._ESTIMATES, _balance._CHOICES, _timing._RULES):
-    track(Table(_table, lambda operation: str(operation.__name__)))
+track_tables()

@@ -40,6 +40,7 @@ from mxhw.errors import InputError
 from mxhw.hardware import Platform
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
 from mxhw.passes.emit.dataflow.place import Placed, place_graph
+from mxhw.passes.emit.dataflow.registry import OperationTable
 from mxhw.passes.emit.dataflow.resources import Resources, fifo_resources, step_resources
 from mxhw.passes.emit.dataflow.schedule import step_interval
 
@@ -93,17 +94,12 @@ class Balanced:
 
 
 Choices = Callable[[Any], Iterable[Sizes]]
-_CHOICES: dict[type[Operation], Choices] = {}
+_CHOICES: OperationTable[Choices] = OperationTable()
 
 
-def register_options(*kinds: type[Operation]) -> Callable[[Choices], Choices]:
+def register_options(*kinds: type[Operation], folded: bool = False) -> Callable[[Choices], Choices]:
     """Return a decorator that makes a function the choices of sizes of classes of operations."""
-
-    def register(choices: Choices) -> Choices:
-        _CHOICES.update(dict.fromkeys(kinds, choices))
-        return choices
-
-    return register
+    return _CHOICES.adder(*kinds, folded=folded)
 
 
 def balance(
@@ -301,10 +297,8 @@ def _divisors(length: int, most: int) -> list[int]:
 
 def _choices(operation: Operation) -> list[Sizes]:
     """Return the sizes that an operation may have; one without choices has its default."""
-    for kind in type(operation).__mro__:
-        if kind in _CHOICES:
-            return list(_CHOICES[kind](operation))
-    return [{}]
+    choices = _CHOICES.find(operation)
+    return [{}] if choices is None else list(choices(operation))
 
 
 @register_options(Linear)

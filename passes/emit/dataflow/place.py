@@ -27,6 +27,7 @@ from amaranth.lib import wiring
 from mxhw.arithmetic.dataflow import IntegerGraph, Operation, Step, StreamType
 from mxhw.errors import InputError, nearest
 from mxhw.passes.emit.dataflow.beats import payload_bits
+from mxhw.passes.emit.dataflow.registry import OperationTable
 from mxhw.sim.beats import Array
 
 __all__ = [
@@ -120,19 +121,20 @@ class _Registered:
     parallelism: tuple[str, ...]
 
 
-_BUILDERS: dict[type[Operation], _Registered] = {}
+_BUILDERS: OperationTable[_Registered] = OperationTable()
 
 
 def register_component(
-    operation: type[Operation], *, parallelism: tuple[str, ...] = ("lanes",)
+    operation: type[Operation], *, parallelism: tuple[str, ...] = ("lanes",), folded: bool = False
 ) -> Callable[[Builder], Builder]:
     """Return a decorator that makes a function the builder of a class of operations and of its subclasses.
 
     ``parallelism`` names what users may choose. A later builder of a class takes the place of an earlier one.
+    ``folded``: it builds units that several layers share, from :class:`mxhw.arithmetic.dataflow.Folded`.
     """
 
     def register(build: Builder) -> Builder:
-        _BUILDERS[operation] = _Registered(build, parallelism)
+        _BUILDERS.add(operation, entry=_Registered(build, parallelism), folded=folded)
         return build
 
     return register
@@ -148,7 +150,7 @@ def missing_components(graph: IntegerGraph) -> dict[str, list[str]]:
     """Return the kinds of operations without a component, and the steps that need them."""
     missing: dict[str, list[str]] = {}
     for step in graph.steps.values():
-        if _registered(step.operation) is None:
+        if _BUILDERS.find(step.operation) is None:
             missing.setdefault(step.operation.kind, []).append(step.name)
     return missing
 
@@ -190,12 +192,8 @@ def input_lanes(graph: IntegerGraph, placed: Mapping[str, Placed]) -> dict[str, 
     return lanes
 
 
-def _registered(operation: Operation) -> _Registered | None:
-    return next((_BUILDERS[kind] for kind in type(operation).__mro__ if kind in _BUILDERS), None)
-
-
 def _place(step: Step, given: Mapping[str, int], reader_lanes: int | None) -> Placed:
-    registered = _registered(step.operation)
+    registered = _BUILDERS.find(step.operation)
     assert registered is not None, "missing components are reported before"
     for name, value in given.items():
         if name not in registered.parallelism:

@@ -48,6 +48,7 @@ from mxhw.hardware.cost import gemm_costs
 from mxhw.hardware.memories import Memory, asic_area, fpga_blocks
 from mxhw.passes.analysis.units import gemm_unit
 from mxhw.passes.emit.dataflow.place import Placed
+from mxhw.passes.emit.dataflow.registry import OperationTable
 from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
 
 __all__ = ["Resources", "fifo_resources", "register_resources", "step_resources"]
@@ -78,17 +79,12 @@ class Part:
 
 
 Estimate = Callable[[Any, Placed], list[Part]]
-_ESTIMATES: dict[type[Operation], Estimate] = {}
+_ESTIMATES: OperationTable[Estimate] = OperationTable()
 
 
-def register_resources(*kinds: type[Operation]) -> Callable[[Estimate], Estimate]:
+def register_resources(*kinds: type[Operation], folded: bool = False) -> Callable[[Estimate], Estimate]:
     """Return a decorator that makes a function the estimate of classes of operations (and of their subclasses)."""
-
-    def register(estimate: Estimate) -> Estimate:
-        _ESTIMATES.update(dict.fromkeys(kinds, estimate))
-        return estimate
-
-    return register
+    return _ESTIMATES.adder(*kinds, folded=folded)
 
 
 def step_resources(
@@ -100,11 +96,9 @@ def step_resources(
     """
     if isinstance(operation, Linear):
         return _product(operation, placed, platform, weights_inside)
-    for kind in type(operation).__mro__:
-        if kind in _ESTIMATES:
-            parts = _ESTIMATES[kind](operation, placed)
-            return sum((_part(part, platform) for part in parts), Resources({}))
-    return Resources({})
+    estimate = _ESTIMATES.find(operation)
+    parts = [] if estimate is None else estimate(operation, placed)
+    return sum((_part(part, platform) for part in parts), Resources({}))
 
 
 def fifo_resources(graph: IntegerGraph, placed: Mapping[str, Placed], depths: Depths, platform: Platform) -> Resources:

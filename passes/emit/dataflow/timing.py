@@ -12,13 +12,14 @@ squeezed out. That moves a beat by less than the pipeline is long, and no rate.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from mxhw.arithmetic.dataflow import BlockCodes, Integers, KeyWeights, Operation, Scores, StreamType
 from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.place import Placed
+from mxhw.passes.emit.dataflow.registry import OperationTable
 
 __all__ = [
     "QUEUE",
@@ -98,18 +99,12 @@ _REGISTERS = 2  # beats that a FIFO of registers holds; longer ones are memories
 QUEUE = 2  # cycles
 
 Rule = Callable[[Events, Work], Component]
-AnyRule = TypeVar("AnyRule", bound=Rule)
-_RULES: dict[type[Operation], Rule] = {}
+_RULES: OperationTable[Rule] = OperationTable()
 
 
-def register_timing(*kinds: type[Operation]) -> Callable[[AnyRule], AnyRule]:
+def register_timing(*kinds: type[Operation], folded: bool = False) -> Callable[[Rule], Rule]:
     """Return a decorator that makes a function the rule of classes of operations (and of their subclasses)."""
-
-    def register(rule: AnyRule) -> AnyRule:
-        _RULES.update(dict.fromkeys(kinds, rule))
-        return rule
-
-    return register
+    return _RULES.adder(*kinds, folded=folded)
 
 
 def time_component(events: Events, work: Work) -> Component:
@@ -117,10 +112,7 @@ def time_component(events: Events, work: Work) -> Component:
 
     An operation without a rule takes and gives a beat a cycle, and its latency is its component's ``latency``, or 1.
     """
-    for kind in type(work.operation).__mro__:
-        if kind in _RULES:
-            return _RULES[kind](events, work)
-    return _default(events, work)
+    return (_RULES.find(work.operation) or _default)(events, work)
 
 
 def stream_beats(kind: StreamType, lanes: int, positions: IntArray) -> IntArray:

@@ -172,7 +172,7 @@ def negative():
 
     register_component(Negative)(build)
     yield
-    del place._BUILDERS[Negative]
+    del place._BUILDERS.entries[False, Negative]
 
 
 def test_a_users_component_serves_its_class_and_subclasses(negative):
