@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mxhw.ir import Assignment, Graph
-from mxhw.models import LoadedModel, capture, load_model, read_ids, windows
+from mxhw.models import LoadedModel, capture, load_model, read_ids, windows, written_windows
 from mxhw.passes.transform import Quantize, QuantizeConfig, WeightCache
 from mxhw.passes.transform.lower import IntegerModel, calibrate, lower_graph
 
@@ -87,17 +87,7 @@ def texts(loaded: LoadedModel, context: int, count: int) -> tuple[Tensor, Tensor
     if {"calibration", "heldout"} <= loaded.texts.keys():
         held_in = windows(read_ids("calibration", loaded), context, CALIBRATION_WINDOWS)
         return held_in, windows(read_ids("heldout", loaded), context, count)
-    torch.manual_seed(0)
-    start = torch.full((CALIBRATION_WINDOWS + count, 1), int(loaded.model.config.bos_token_id or 1))
-    written = loaded.model.generate(
-        start,
-        attention_mask=torch.ones_like(start),
-        do_sample=True,
-        top_p=0.9,
-        top_k=0,
-        max_new_tokens=context - 1,
-        min_new_tokens=context - 1,
-    )
+    written = written_windows(loaded, context, CALIBRATION_WINDOWS + count)
     return written[:CALIBRATION_WINDOWS], written[CALIBRATION_WINDOWS:]
 
 

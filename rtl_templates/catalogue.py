@@ -3,7 +3,7 @@
 from itertools import chain
 
 from mxhw.errors import InputError, nearest
-from mxhw.rtl_templates import dataflow, decoder, encoder, function, gemm, mac, stream
+from mxhw.rtl_templates import control, dataflow, decoder, encoder, function, gemm, mac, stream
 from mxhw.rtl_templates.template import UnitTemplate
 
 __all__ = ["register_unit", "unit_named", "unit_templates"]
@@ -13,7 +13,7 @@ _REGISTERED: dict[str, UnitTemplate] = {}
 
 def unit_templates() -> dict[str, UnitTemplate]:
     """Return all units by name, room by room, those that were registered last."""
-    rooms = (decoder, mac, encoder, function, stream, gemm, dataflow)
+    rooms = (decoder, mac, encoder, function, stream, gemm, dataflow, control)
     return {unit.name: unit for unit in chain(*(room.UNITS for room in rooms), _REGISTERED.values())}
 
 

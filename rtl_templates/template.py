@@ -15,7 +15,7 @@ from mxhw.errors import InputError, nearest
 
 __all__ = ["Parameter", "UnitKind", "UnitTemplate"]
 
-UnitKind = Literal["decoder", "mac", "encoder", "function", "stream", "gemm", "dataflow"]
+UnitKind = Literal["decoder", "mac", "encoder", "function", "stream", "gemm", "dataflow", "control"]
 Parameter = int | str | bool | None
 
 

@@ -12,6 +12,7 @@ from mxhw.sim.dataflow import DataflowDesign, DataflowResult, run_dataflow
 from mxhw.sim.design import GemmDesign
 from mxhw.sim.library import Library, Run, build_library, build_library_from_sources
 from mxhw.sim.protocol import check_streams
+from mxhw.sim.session import SimulationSession
 from mxhw.sim.streams import SimulationError, StreamError
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Mismatch",
     "Run",
     "SimulationError",
+    "SimulationSession",
     "StreamError",
     "build_library",
     "build_library_from_sources",

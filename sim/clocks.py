@@ -69,7 +69,14 @@ class Clock:
         """Say the time of cycles: "41.2 µs at 82.8 MHz (ecp5, placed and routed)"."""
         seconds = self.seconds(cycles)
         least, unit = next(each for each in _UNITS if seconds >= each[0])
-        return f"{_figures(seconds / (least or 1e-9))} {unit} at {_figures(self.hz / 1e6)} MHz ({self.source})"
+        return f"{_figures(seconds / (least or 1e-9))} {unit} {self._at()}"
+
+    def rate(self, cycles: float, what: str) -> str:
+        """Say how many things there are a second that take `cycles` each: "41,200 tokens/s at 82.8 MHz (…)"."""
+        return f"{_figures(self.hz / cycles)} {what}/s {self._at()}"
+
+    def _at(self) -> str:
+        return f"at {_figures(self.hz / 1e6)} MHz ({self.source})"
 
     def to_json(self, cycles: float | None) -> dict[str, Any]:
         """Return the clock, and the seconds that cycles take."""

@@ -19,6 +19,7 @@ import numpy as np
 from mxhw.errors import InputError
 from mxhw.sim.beats import Array, read_beats, to_ints
 from mxhw.sim.cocotb_engine import Simulator, compile_verilator, run_dataflow_bench
+from mxhw.sim.dataflow_build import build_dataflow_library, check_images
 from mxhw.sim.dataflow_design import (
     DataflowDesign,
     DataflowStep,
@@ -28,10 +29,9 @@ from mxhw.sim.dataflow_design import (
     payload_fields,
 )
 from mxhw.sim.dataflow_result import BeatDifference, DataflowResult, StreamResult, output_result, step_result
-from mxhw.sim.design import DESIGN_FILE, check_image
-from mxhw.sim.library import Library, build_library_from_sources
+from mxhw.sim.library import Library
 from mxhw.sim.ports import CLOCK, RESET, check_stall
-from mxhw.sim.streams import StreamError, check_names
+from mxhw.sim.streams import StreamError
 from mxhw.sim.taps import TapComparison
 
 __all__ = [
@@ -98,16 +98,13 @@ class DataflowSimulation:
             raise InputError(f"engine must be one of {', '.join(get_args(Engine))}, not {engine!r}")
         self.folder, self.engine, self.cache = folder, engine, cache
         self.design = design = DataflowDesign.load(folder)
-        for name, words in design.images.items():
-            check_image(folder / name, words)
+        check_images(folder, design)
         self._inputs = {name: self._read(item) for name, item in design.inputs.items()}
         self._outputs = {name: self._read(item) for name, item in design.outputs.items()}
         self._steps = {step.stream: self._read(step) for step in design.steps}
-        self._sources = [folder / name for name in design.sources]
         self._library: Library | None = None
         if engine == "bulk":
-            self._library = build_library_from_sources(self._sources, design.top, folder=folder, cache=cache)
-            self._check_ports(self._library)
+            self._library = build_dataflow_library(folder, design, cache=cache)
             self.build_seconds = self._library.build.seconds
         else:
             self.build_seconds = self._compile(None).seconds
@@ -176,7 +173,11 @@ class DataflowSimulation:
         ]
         taps = [port for step in design.steps for port in (step.fire, step.payload)]
         return compile_verilator(
-            self._sources, design.top, ports=[CLOCK, RESET, *ports, *taps], waves=waves, cache=self.cache
+            [self.folder / name for name in design.sources],
+            design.top,
+            ports=[CLOCK, RESET, *ports, *taps],
+            waves=waves,
+            cache=self.cache,
         )
 
     def _read(self, record: StreamBeats | DataflowStep) -> Array:
@@ -184,18 +185,6 @@ class DataflowSimulation:
             return read_beats(self.folder / record.beats, record.width, record.count)
         except InputError as error:
             raise InputError(f"{error}; emit the design again") from error
-
-    def _check_ports(self, library: Library) -> None:
-        """Raise InputError unless the top has the streams and taps of design.json, as wide as it says."""
-        design = self.design
-        check_names("stream in design.json", {**design.inputs, **design.outputs}, library.streams)
-        check_names("tap in design.json", {f"tap_{step.stream}": step for step in design.steps}, library.taps)
-        said = {f"{name}_payload": item.width for name, item in {**design.inputs, **design.outputs}.items()}
-        said |= {step.payload: step.width for step in design.steps}
-        for name, width in said.items():
-            if (found := library.ports[name].width) != width:
-                problem = f"{name} is {found} bits wide, but {DESIGN_FILE} says {width}"
-                raise InputError(f"{self.folder}: {problem}; emit the design again")
 
     def _halt(self, moved: Mapping[str, int]) -> str:
         """Say which steps have input that did not go on, the likeliest place of the fault first, and which stand still.

@@ -14,7 +14,15 @@ from mxhw.errors import InputError, nearest
 from mxhw.sim.design import DESIGN_FILE, check_identifier
 from mxhw.sim.streams import IDLE_LIMIT
 
-__all__ = ["DataflowDesign", "DataflowStep", "PayloadField", "StreamBeats", "is_dataflow_design", "payload_fields"]
+__all__ = [
+    "DataflowDesign",
+    "DataflowStep",
+    "LanguageModel",
+    "PayloadField",
+    "StreamBeats",
+    "is_dataflow_design",
+    "payload_fields",
+]
 
 _SCHEMA = 1
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,159}")
@@ -79,6 +87,8 @@ class DataflowStep(_Record):
     beats, width, count : of the output stream, as in :class:`StreamBeats`.
     token_beats : beats of a token; a list with one number a token where they differ (scores: one a visible key).
     fields : what a payload is made of, lowest bits first; all bits of `width`. See :func:`payload_fields`.
+    tokens : of the stream, where they are not as many as the design's.
+    domain : of a design that generates text: which tokens those are, see :class:`LanguageModel`.
     """
 
     name: str
@@ -94,6 +104,8 @@ class DataflowStep(_Record):
     count: Positive
     token_beats: Positive | tuple[Positive, ...]
     fields: tuple[PayloadField, ...] = Field(min_length=1)
+    tokens: Positive | None = None
+    domain: str | None = None
 
     @model_validator(mode="after")
     def _fields_fill_the_payload(self) -> Self:
@@ -110,6 +122,83 @@ class DataflowStep(_Record):
     def payload(self) -> str:
         """Port of the tap: the beat."""
         return f"tap_{self.stream}_payload"
+
+
+class LanguageModel(_Record):
+    """How to talk with a design that is a whole language model.
+
+    Attributes
+    ----------
+    vocabulary : token ids.
+    keys : longest sequence, prompt and continuation together.
+    sequences : that can be in work together: KV caches.
+    chunk : the most requests of a chunk; a request with `last` set ends one sooner.
+    layers : of the folded loop; 1 where every layer has hardware of its own.
+    folded : whether layers share hardware.
+    requests : input stream, one beat a token to work on; its payload are :attr:`request_fields`.
+    logits : output stream: of each request that asks for logits, `vocabulary` signed integers of `logits_bits` bits,
+        `logits_lanes` a beat, the first in the lowest bits; a logit is integer · 2 ** `logits_exponent`.
+    tokens : output stream: of each such request, the index of the largest logit, the first of equals.
+    tokenizer : folder with the tokenizer's files; None if the model came without.
+    bos, eos : ids that begin and end a text; None where the model has none.
+    assignment_hash : SHA-256 of the assignment; memory images begin with a comment that names it.
+    domains : what steps have tokens for → layer, sequence and position of each.
+    prompt_tokens, generated_tokens : of the run whose beats lie beside the design, all its sequences together.
+    prefill_tokens, prefill_cycles : arg-max tokens that come of the prompts, and the cycles predicted until they have.
+    """
+
+    vocabulary: Positive
+    keys: Positive
+    sequences: Positive
+    chunk: Positive
+    layers: Positive
+    folded: bool
+    requests: Identifier
+    logits: Identifier
+    tokens: Identifier
+    logits_bits: Positive
+    logits_lanes: Positive
+    logits_exponent: int
+    tokenizer: RelativePath | None = None
+    bos: Natural | None = None
+    eos: Natural | None = None
+    assignment_hash: str
+    domains: dict[str, tuple[tuple[Natural, Natural, Natural], ...]] = Field(default_factory=dict)
+    prompt_tokens: Natural = 0
+    generated_tokens: Natural = 0
+    prefill_tokens: Natural = 0
+    prefill_cycles: Positive | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.vocabulary % self.logits_lanes:
+            said = f"{self.logits_lanes} does not divide a vocabulary of {self.vocabulary}"
+            raise ValueError(f"logits_lanes must be logits of a beat, but {said}")
+        for name, token in (("bos", self.bos), ("eos", self.eos)):
+            if token is not None and token >= self.vocabulary:
+                raise ValueError(f"{name} must be an id below the vocabulary of {self.vocabulary}, not {token}")
+        return self
+
+    @property
+    def request_fields(self) -> tuple[PayloadField, ...]:
+        """Of the payload of a request, lowest bits first.
+
+        generated : take the token that the largest of the sequence's newest logits chose, instead of `token`.
+        logits : this token's logits are wanted.
+        last : of its chunk.
+        """
+        counted = {"token": self.vocabulary, "position": self.keys, "sequence": self.sequences}
+        counted |= dict.fromkeys(("generated", "logits", "last"), 2)
+        return tuple(PayloadField(name=name, bits=_index_bits(count)) for name, count in counted.items())
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Stream → bits of its payload."""
+        return {
+            self.requests: sum(field.bits for field in self.request_fields),
+            self.logits: self.logits_bits * self.logits_lanes,
+            self.tokens: _index_bits(self.vocabulary),
+        }
 
 
 class DataflowDesign(_Record):
@@ -129,6 +218,7 @@ class DataflowDesign(_Record):
     hash : SHA-256 of what was emitted.
     version : of mxhw.
     platform, clock_hz : what the parallelism was balanced for, and its clock; None for the components' small sizes.
+    language : of a design that generates text.
     """
 
     mxhw_dataflow: Literal[1] = 1
@@ -145,6 +235,7 @@ class DataflowDesign(_Record):
     version: str
     platform: str | None = None
     clock_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    language: LanguageModel | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -157,17 +248,29 @@ class DataflowDesign(_Record):
         ):
             if double := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"each {what} must have a name of its own, but {min(double)!r} occurs twice")
+        self._check_language()
         streams = {*self.inputs, *(step.stream for step in self.steps)}
         for step in self.steps:
             if unknown := step.fifo.keys() - streams:
                 known = nearest(min(unknown), streams)
                 raise ValueError(f"step {step.name} reads {min(unknown)!r}, which is no stream of the design{known}")
-            given = step.token_beats
-            tokens, beats = (len(given), sum(given)) if isinstance(given, tuple) else (self.tokens, given * self.tokens)
-            if (tokens, beats) != (self.tokens, step.count):
-                said = f"{step.count} beats of {self.tokens} tokens"
+            given, has = step.token_beats, step.tokens or self.tokens
+            tokens, beats = (len(given), sum(given)) if isinstance(given, tuple) else (has, given * has)
+            if (tokens, beats) != (has, step.count):
+                said = f"{step.count} beats of {has} tokens"
                 raise ValueError(f"token_beats of step {step.name} gives {beats} beats of {tokens} tokens, not {said}")
         return self
+
+    def _check_language(self) -> None:
+        """Raise ValueError unless the streams of the language model are ports, as wide as it says."""
+        if self.language is None:
+            return
+        for name, width in self.language.widths.items():
+            what, ports = ("input", self.inputs) if name == self.language.requests else ("output", self.outputs)
+            if name not in ports:
+                raise ValueError(f"language names {name!r}, which is no {what} of the design{nearest(name, ports)}")
+            if ports[name].width != width:
+                raise ValueError(f"{what} {name} has {ports[name].width} bits, but language says {width}")
 
     @property
     def idle_limit(self) -> int:
@@ -179,16 +282,19 @@ class DataflowDesign(_Record):
         if not isinstance(step.token_beats, tuple):
             return divmod(beat, step.token_beats)
         token = 0
-        while token < self.tokens - 1 and beat >= step.token_beats[token]:
+        while token < len(step.token_beats) - 1 and beat >= step.token_beats[token]:
             beat -= step.token_beats[token]
             token += 1
         return token, beat
 
     def tokens_passed(self, step: DataflowStep, beats: int) -> float:
-        """Return how many tokens a number of beats of a step is, parts of a token included."""
+        """Return how many tokens a number of beats of a step is, parts of a token included.
+
+        Those of a stream with others than the design's count as so many of the design's as they are a share of theirs.
+        """
         token, within = self.place(step, beats)
         size = step.token_beats[token] if isinstance(step.token_beats, tuple) else step.token_beats
-        return token + within / size
+        return (token + within / size) * self.tokens / (step.tokens or self.tokens)
 
     def to_json(self) -> str:
         """Return the text of design.json: one line a step."""
@@ -254,12 +360,22 @@ def payload_fields(shape: Any) -> tuple[PayloadField, ...]:
     return tuple(fields)
 
 
+def _index_bits(count: int) -> int:
+    """Return the bits of an index below `count`, at least one."""
+    return max(count - 1, 1).bit_length()
+
+
 def _in_words(error: ValidationError) -> str:
     """Say what the first problem is and where: ``steps[3].width must …``."""
     first = error.errors()[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     if first["type"] == "extra_forbidden":
-        owners: dict[str, type[BaseModel]] = {"steps": DataflowStep, "inputs": StreamBeats, "outputs": StreamBeats}
+        owners: dict[str, type[BaseModel]] = {
+            "steps": DataflowStep,
+            "inputs": StreamBeats,
+            "outputs": StreamBeats,
+            "language": LanguageModel,
+        }
         owner = owners.get(str(first["loc"][0]), DataflowDesign) if len(first["loc"]) > 1 else DataflowDesign
         return f"unknown field {where}{nearest(str(first['loc'][-1]), owner.model_fields)}"
     if first["type"] == "missing":

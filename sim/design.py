@@ -13,13 +13,23 @@ from typing import Any, Literal, get_args
 
 from mxhw.errors import InputError
 
-__all__ = ["DESIGN_FILE", "X_BEATS_FILE", "Y_BEATS_FILE", "GemmDesign", "check_identifier", "check_image"]
+__all__ = [
+    "DESIGN_FILE",
+    "X_BEATS_FILE",
+    "Y_BEATS_FILE",
+    "GemmDesign",
+    "check_identifier",
+    "check_image",
+    "image_header",
+]
 
 DESIGN_FILE = "design.json"
 X_BEATS_FILE = "x_beats.hex"
 Y_BEATS_FILE = "y_beats.hex"
 _SCHEMA = 1
 _IDENTIFIER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,99}")
+_IMAGE_HEADER = re.compile(rb"// mxhw image of ([0-9a-f]{8,128})\b[^\n]*\n")
+_HASH_DIGITS = 16  # of a hash in a message
 _PLAIN_FILE = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,119}")
 
 UnitName = Literal["bitmod", "dialect"]
@@ -32,14 +42,35 @@ def check_identifier(name: str, what: str) -> str:
     return name
 
 
-def check_image(path: Path, words: int) -> None:
-    """Raise InputError unless a memory image is there with all its words: simulators only warn."""
+def check_image(path: Path, words: int, assignment_hash: str | None = None) -> None:
+    """Raise InputError unless a memory image is there with all its words: simulators only warn.
+
+    Lines that begin with `//` are no words. With `assignment_hash` the first line must be such a comment,
+    `// mxhw image of HASH …`, and of that assignment.
+    """
     try:
-        found = path.read_bytes().count(b"\n")
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the memory image {path}: {error.strerror}; emit the design again") from error
+    if assignment_hash is not None:
+        _check_header(path, text, assignment_hash)
+    found = text.count(b"\n") - text.startswith(b"//") - text.count(b"\n//")
     if found != words:
         raise InputError(f"{path} has {found} words, but {DESIGN_FILE} says {words}; emit the design again")
+
+
+def image_header(assignment_hash: str) -> str:
+    """Return the line that a memory image of an assignment begins with; `$readmemh` skips it."""
+    return f"// mxhw image of {assignment_hash}\n"
+
+
+def _check_header(path: Path, text: bytes, assignment_hash: str) -> None:
+    header = _IMAGE_HEADER.match(text)
+    if header is None:
+        raise InputError(f"{path} does not say which assignment it is an image of; emit the design again")
+    if (of := header[1].decode()) != assignment_hash:
+        both = f"of assignment {of[:_HASH_DIGITS]}, but {DESIGN_FILE} is of {assignment_hash[:_HASH_DIGITS]}"
+        raise InputError(f"{path} is an image {both}; emit the design again")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""The structs and functions of `native/driver.cpp`, as ctypes sees them, and its errors in words."""
+"""The structs and functions of `native/driver.cpp` and `session.cpp`, as ctypes sees them, and errors in words."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mxhw.sim.beats import Array
@@ -16,9 +16,12 @@ __all__ = [
     "Fault",
     "Request",
     "Result",
+    "SessionRequest",
     "StreamRecord",
     "TapRecord",
+    "Waiting",
     "load_driver",
+    "passed_beats",
     "stream_error",
 ]
 
@@ -112,6 +115,28 @@ class Column(ctypes.Structure):
     _fields_ = (("port", ctypes.c_int32), ("stride", ctypes.c_uint32), ("values", ctypes.c_void_p))
 
 
+class SessionRequest(ctypes.Structure):
+    """What a session is opened with: how many streams, constants and ports that show movement inside follow."""
+
+    _fields_ = (
+        ("clocking", Clocking),
+        ("streams", ctypes.c_uint32),
+        ("constants", ctypes.c_uint32),
+        ("watched", ctypes.c_uint32),
+    )
+
+
+class Waiting(ctypes.Structure):
+    """What a session is clocked for; stream -1 waits for nothing."""
+
+    _fields_ = (
+        ("stream", ctypes.c_int32),
+        ("count", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("cycles", ctypes.c_uint64),
+    )
+
+
 def load_driver(path: Path) -> ctypes.CDLL:
     """Load a unit's library and declare its functions."""
     library, pointer = ctypes.CDLL(str(path)), ctypes.c_void_p
@@ -124,6 +149,20 @@ def load_driver(path: Path) -> ctypes.CDLL:
     library.mxhw_run.argtypes = (pointer,) * 6
     library.mxhw_trace.restype = ctypes.c_int
     library.mxhw_trace.argtypes = (pointer, pointer, number, pointer, count, pointer, count, pointer, number)
+    stream = ctypes.c_int32
+    library.mxhw_session_open.restype = pointer
+    library.mxhw_session_open.argtypes = (pointer, pointer, pointer, pointer, pointer, text, number)
+    for name in ("close", "send", "take"):
+        getattr(library, f"mxhw_session_{name}").restype = None
+    library.mxhw_session_close.argtypes = (pointer,)
+    library.mxhw_session_send.argtypes = library.mxhw_session_take.argtypes = (pointer, stream, pointer, number)
+    for name in ("moved", "waiting"):
+        getattr(library, f"mxhw_session_{name}").restype = number
+        getattr(library, f"mxhw_session_{name}").argtypes = (pointer, stream)
+    library.mxhw_session_cycles.restype = number
+    library.mxhw_session_cycles.argtypes = (pointer,)
+    library.mxhw_session_run.restype = ctypes.c_int
+    library.mxhw_session_run.argtypes = (pointer, pointer, pointer)
     return library
 
 
@@ -131,11 +170,8 @@ def stream_error(
     streams: list[Stream], records: list[StreamRecord], result: Result, limit: int, received: Mapping[str, Array]
 ) -> StreamError:
     """Put into words what the driver found, with how far all streams came."""
-    passed = ", ".join(
-        f"{record.moved} of {record.count} {stream.name} beats {'accepted' if stream.is_input else 'received'}"
-        for stream, record in zip(streams, records, strict=True)
-    )
-    where = f"cycle {result.cycle}: {passed}"
+    counts = [f"{record.moved} of {record.count}" for record in records]
+    where = f"cycle {result.cycle}: {passed_beats(streams, counts)}"
     if result.error == Fault.IDLE:
         said = f"no beat moved for {limit} cycles: deadlock or a lost beat"
         return StreamError(f"{said}; {where}", None, None, result.cycle, received)
@@ -147,3 +183,11 @@ def stream_error(
         Fault.EXTRA: f"a {stream.name} beat too many after the last",
     }[result.error]
     return StreamError(f"{said}; {where}", stream.name, beat, result.cycle, received)
+
+
+def passed_beats(streams: Sequence[Stream], counts: Sequence[str]) -> str:
+    """Say how far the streams came."""
+    return ", ".join(
+        f"{count} {stream.name} beats {'accepted' if stream.is_input else 'received'}"
+        for stream, count in zip(streams, counts, strict=True)
+    )

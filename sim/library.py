@@ -3,6 +3,7 @@
     library = build_library(component)
     run = library.run({"x": beats}, {"y": 64}, stall=0.3, seed=1)      # streams under random stalls
     trace = library.trace({"a": values, "b": values})                  # one value a port and clock cycle
+    with library.session() as session: ...                             # beats on demand (`session.py`)
 
 Taps (`taps.py`) show beats inside the unit: `taps={"t": 64}` records them, `compare={"t": beats}` compares them while
 they pass.
@@ -33,6 +34,7 @@ from mxhw.sim.driver import (
     Fault,
     Request,
     Result,
+    SessionRequest,
     StreamRecord,
     load_driver,
     stream_error,
@@ -47,6 +49,7 @@ from mxhw.sim.ports import (
     component_verilog,
     find_streams,
 )
+from mxhw.sim.session import SimulationSession
 from mxhw.sim.shared import SharedBuild, build_shared
 from mxhw.sim.streams import IDLE_LIMIT, SimulationError, StreamError, check_known, check_names, pause_state
 from mxhw.sim.taps import Tap, TapComparison, TapRun, find_taps
@@ -156,7 +159,7 @@ class Library:
             raise InputError(f"limit must be at least 1 cycle, not {limit!r}")
         check_names("input stream", inputs, (s.name for s in self.streams.values() if s.is_input))
         check_names("output stream", outputs, (s.name for s in self.streams.values() if not s.is_input))
-        check_names("level", levels or {}, self._plain_inputs())
+        constants, _kept = self._constants(levels or {})
         beats = {
             name: self._packed(s.payload, inputs[name], f"beats of {name}")
             if s.is_input
@@ -165,10 +168,6 @@ class Library:
         }
         probes = self._probes(taps or {}, compare or {})
         records = (StreamRecord * len(beats))(*(self._record(s, beats[s.name], seed) for s in self.streams.values()))
-        kept = {
-            name: self._packed(self.ports[name], [value], f"level {name}") for name, value in (levels or {}).items()
-        }
-        constants = (Constant * len(kept))(*(Constant(self._numbers[n], a.ctypes.data) for n, a in kept.items()))
         silence = min(limit, _SILENCE)
         sizes = (len(records), len(constants), len(probes.records))
         longest = max(1, limit // 4) if longest is None else longest
@@ -224,6 +223,22 @@ class Library:
                 raise SimulationError(text.value.decode(errors="replace"))
         return {name: unpack(a, self.ports[name].width, self.ports[name].signed) for name, a in found.items()}
 
+    def session(self, *, levels: Mapping[str, int] | None = None, limit: int | None = None) -> SimulationSession:
+        """Make a model of its own, reset it, and keep it alive: beats are sent and received on demand.
+
+        Parameters
+        ----------
+        levels : the inputs that belong to no stream → their value.
+        limit : cycles without a beat, on a stream or at a tap, that are a deadlock; default 4096.
+        """
+        constants, _kept = self._constants(levels or {})
+        streams = list(self.streams.values())
+        records = (StreamRecord * len(streams))(*(self._record(s, self._room(s.payload, 0), 0) for s in streams))
+        watched = (ctypes.c_int32 * len(self.taps))(*(self._numbers[tap.fire] for tap in self.taps.values()))
+        request = SessionRequest(self._clocking, len(streams), len(constants), len(watched))
+        driver, model = self._new_model(None)
+        return SimulationSession(driver, model, streams, request, records, constants, watched, limit=limit)
+
     def close(self) -> None:
         """Drop the model; the next run makes another."""
         if self._driver is not None and self._model is not None:
@@ -255,13 +270,16 @@ class Library:
 
     def _open(self, waves: bytes | None) -> tuple[ctypes.CDLL, int]:
         self.close()
+        driver, self._model = self._new_model(waves)
+        return driver, self._model
+
+    def _new_model(self, waves: bytes | None) -> tuple[ctypes.CDLL, int]:
         self._driver = self._driver or load_driver(self.build.path)
         folder, text = self._source.folder, ctypes.create_string_buffer(TEXT_BYTES)
         place = b"" if folder is None else str(folder.resolve()).encode()
-        model = self._driver.mxhw_open(place, waves, text, TEXT_BYTES)
+        model: int | None = self._driver.mxhw_open(place, waves, text, TEXT_BYTES)
         if not model:
             raise SimulationError(text.value.decode(errors="replace"))
-        self._model = model
         return self._driver, model
 
     def _driven(self) -> list[Port]:
@@ -272,6 +290,13 @@ class Library:
         """The inputs that belong to no stream."""
         taken = {name for stream in self.streams.values() for name in stream.ports} | {RESET}
         return [port.name for port in self._driven() if port.name not in taken]
+
+    def _constants(self, levels: Mapping[str, int]) -> tuple[ctypes.Array[Constant], dict[str, Array]]:
+        """Return the ports that keep a value, and the values, which must live as long as the driver reads them."""
+        check_names("level", levels, self._plain_inputs())
+        kept = {name: self._packed(self.ports[name], [value], f"level {name}") for name, value in levels.items()}
+        constants = (Constant(self._numbers[name], array.ctypes.data) for name, array in kept.items())
+        return (Constant * len(kept))(*constants), kept
 
     def _packed(self, port: Port, values: Values, what: str) -> Array:
         return pack(values, port.width, port.signed, what)

@@ -35,6 +35,7 @@ _LINK_FLAGS = ("-shared", "-Wl,--wrap=fopen", "-Wl,-Bsymbolic", "-pthread")
 _DEFINITIONS = dict.fromkeys(("VM_COVERAGE", "VM_SC", "VM_TIMING", "VM_TRACE_FST", "VM_TRACE_SAIF"), 0) | {
     "VERILATOR": 1
 }
+_DRIVER = ("driver.cpp", "session.cpp")
 _PORT = re.compile(r"VL_(IN|OUT|INOUT)(?:8|16|64|W|)\(&(\w+),(\d+),(\d+)(?:,\d+)?\);")
 
 
@@ -96,7 +97,8 @@ class _Maker:
         trace = ["-DVM_TRACE=1", "-DVM_TRACE_VCD=1"] if waves else ["-DVM_TRACE=0", "-DVM_TRACE_VCD=0"]
         self.compile = [compiler, *_COMMON_FLAGS, *definitions, *trace]
         self.compile += [f"-I{self.native}", f"-I{include}", f"-I{include / 'vltstd'}"]
-        self.sources = [include / "verilated.cpp", include / "verilated_threads.cpp", self.native / "driver.cpp"]
+        runtime = [include / "verilated.cpp", include / "verilated_threads.cpp"]
+        self.sources = [*runtime, *(self.native / name for name in _DRIVER)]
         if waves:
             self.sources.append(include / "verilated_vcd_c.cpp")
 
@@ -154,4 +156,4 @@ def _machine(compiler: str) -> str:
 def _native() -> list[str]:
     """Return the texts of the C++ that is shipped."""
     folder = files("mxhw.sim") / "native"
-    return [(folder / name).read_text() for name in ("model.h", "driver.cpp", "unit.cpp")]
+    return [(folder / name).read_text() for name in ("model.h", "bench.h", *_DRIVER, "unit.cpp")]

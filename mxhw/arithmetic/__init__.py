@@ -20,6 +20,7 @@ from mxhw.arithmetic.mac import (
 )
 from mxhw.arithmetic.online_dialect import DialectCodes, encode_dialect
 from mxhw.arithmetic.online_scaled import ScaledCodes, encode_integer, encode_mx
+from mxhw.arithmetic.recoding import common_weight_type, recode
 from mxhw.arithmetic.terms import (
     RUNTIME_TYPES,
     Term,
@@ -76,6 +77,7 @@ __all__ = [
     "block_elements",
     "block_sums",
     "block_widths",
+    "common_weight_type",
     "decode_element",
     "dialect_widths",
     "encode_dialect",
@@ -85,6 +87,7 @@ __all__ = [
     "gemm_accumulators",
     "hides_scale",
     "integer_sum_bits",
+    "recode",
     "runtime_widths",
     "serial_term",
     "signed_bits",

@@ -31,6 +31,7 @@ COMMANDS = (
     "cost",
     "search",
     "emit",
+    "talk",
     "cosim",
     "report",
     "export",

@@ -43,9 +43,12 @@ def emit(
         int | None, typer.Option(min=1, help="Tokens at once, instead of what the assignment says of linear layers.")
     ] = None,
     keys: Annotated[
-        int | None, typer.Option(min=1, help="Longest sequence that the KV caches hold. Default: --tokens.")
+        int | None,
+        typer.Option(min=1, help="Longest sequence that the KV caches hold. Default: --tokens; 256 with --lm."),
     ] = None,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens of real text that become the stimulus.")] = 32,
+    tokens: Annotated[
+        int, typer.Option(min=2, help="Tokens of real text that become the stimulus; with --lm those that are written.")
+    ] = 32,
     text: Annotated[str, typer.Option(metavar="TEXT", help=f"The stimulus. {_TEXTS}")] = "heldout",
     calibration: Annotated[
         str | None,
@@ -60,6 +63,31 @@ def emit(
         typer.Option("--node", metavar="NAME", help="Emit this linear layer alone instead; may be repeated."),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Emit every linear layer alone instead.")] = False,
+    lm: Annotated[
+        bool,
+        typer.Option(
+            "--lm",
+            help="Emit the whole language model: tokens in, logits and tokens out, KV caches inside; all layers share "
+            "one block. `mxhw talk` lets it answer.",
+        ),
+    ] = False,
+    unfolded: Annotated[
+        bool, typer.Option("--unfolded", help="With --lm: every layer has hardware of its own.")
+    ] = False,
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="With --lm: texts that are written together. Default: 2.")
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --lm: tokens of prompts that pass a layer together. Default: 16."),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="With --lm: what a text of the proof begins with; may be repeated. Default: from the model's text.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a design of another configuration.")] = False,
     extension: ExtensionOption = None,
     json: JsonOption = False,
@@ -72,6 +100,30 @@ def emit(
     Example: `mxhw emit demo --out build/emit`, then `mxhw cosim build/emit`.
     """
     output = Output(as_json=json)
+    if lm:
+        given = {"--block": block, "--rows": rows, "--node": node or None, "--layers": layers or None}
+        _refuse(given, "--lm emits the whole model, token by token")
+        from mxhw.flow.language import LanguageRequest, LanguageSettings, emit_language_model
+
+        sizes = {"keys": keys, "sequences": sequences, "chunk": chunk}
+        settings = LanguageSettings(
+            tokens=tokens, fold=not unfolded, force=force, **{name: n for name, n in sizes.items() if n is not None}
+        )
+        asked = LanguageRequest(
+            model=model,
+            assignment=assignment,
+            platform=platform,
+            prompts=tuple(prompt or ()),
+            calibration=calibration,
+            settings=settings,
+        )
+        made = emit_language_model(asked, out, output.progress)
+        if not json:
+            _show(output, made, out, talks=True)
+        output.result(made.to_json())
+        return
+    alone = {"--unfolded": unfolded or None, "--sequences": sequences, "--chunk": chunk, "--prompt": prompt or None}
+    _refuse(alone, "these belong to a language model; add --lm")
     if node or layers:
         if block is not None or platform is not None or rows is not None or keys is not None or (node and layers):
             raise InputError(
@@ -100,14 +152,20 @@ def emit(
     output.result(made.to_json())
 
 
-def _show(output: Output, made: EmittedPart, out: Path) -> None:
+def _refuse(given: dict[str, object], why: str) -> None:
+    """Raise InputError if options were given that do not belong here."""
+    if names := [name for name, value in given.items() if value is not None]:
+        raise InputError(f"{', '.join(names)} cannot be used here: {why}")
+
+
+def _show(output: Output, made: EmittedPart, out: Path, *, talks: bool = False) -> None:
     design = made.emitted.design
     columns = ["node", "component", "parallelism", "cycles a token", "FIFO", *made.resource_names]
     output.table(f"{design.name}: {made.part}", columns, made.rows())
     output.say(made.summary())
     if made.note:
         output.say(made.note)
-    output.say(f"next: mxhw cosim {out}")
+    output.say(f"next: mxhw cosim {out}" + (f", mxhw talk {out} --prompt …" if talks else ""))
 
 
 def _emit_layers(

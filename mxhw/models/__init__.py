@@ -5,6 +5,7 @@ from mxhw.models.loading import DEMO, LoadedModel, load_model
 from mxhw.models.skeleton import load_skeleton
 from mxhw.models.streaming import StreamedModel, stream_model
 from mxhw.models.texts import read_ids, windows
+from mxhw.models.written import written_windows
 
 __all__ = [
     "DEMO",
@@ -17,4 +18,5 @@ __all__ = [
     "read_ids",
     "stream_model",
     "windows",
+    "written_windows",
 ]

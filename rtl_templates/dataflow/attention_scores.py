@@ -27,7 +27,7 @@ from mxhw.arithmetic.functions.softmax import SoftmaxSpec
 from mxhw.rtl_templates.checks import require, require_natural
 from mxhw.rtl_templates.dataflow.align import aligned_halves, rounded_halves
 from mxhw.rtl_templates.dataflow.head_memory import HeadMemory, joined
-from mxhw.rtl_templates.dataflow.head_walk import HeadWalk
+from mxhw.rtl_templates.dataflow.head_walk import HeadWalk, shortened
 from mxhw.rtl_templates.dataflow.head_words import HeadWords, head_codes
 from mxhw.rtl_templates.dataflow.kv_cache import KVCache
 from mxhw.rtl_templates.dataflow.payloads import code_layout
@@ -50,6 +50,10 @@ class AttentionScoresUnit(wiring.Component):
         Query heads, heads of keys (a divisor of them), elements of a head.
     keys : int
         Tokens of the longest sequence; that many keys are kept.
+    banks : int
+        Sequences that are kept.
+    window : int or None
+        A token sees so many keys, the last of which is its own; None: all up to its own.
     spec : SoftmaxSpec
         Widths of a score.
     exponent : int
@@ -66,7 +70,10 @@ class AttentionScoresUnit(wiring.Component):
     query, key : In(stream.Signature(code_layout(…)))
         Integer codes with one scale a head, token after token. Ready depends on registers, and key's on position.
     position : In(stream.Signature(range(max(2, keys))))
-        One a token, below ``keys``; the token sees the keys from position 0 to its own. 0 starts a sequence.
+        One a token, below ``keys``; the token sees the keys from position 0, or the first of its window, to its own. 0
+        starts a sequence.
+    bank : In(stream.Signature(range(banks))), only above one bank
+        One a token: the sequence that it belongs to. Taken together with its position.
     y : Out(stream.Signature(score_layout(spec)))
         Scores; ``last`` at the end of each head. Registers.
 
@@ -90,13 +97,16 @@ class AttentionScoresUnit(wiring.Component):
         lanes: int = 1,
         query_lanes: int = 1,
         key_lanes: int = 1,
+        banks: int = 1,
+        window: int | None = None,
     ) -> None:
         query, key = head_codes("", heads, head_dim, query_bits), head_codes("kv_", kv_heads, head_dim, key_bits)
         require(heads % kv_heads == 0, "kv_heads", f"a divisor of the {heads} heads", kv_heads)
         require_natural("keys", keys)
         require(isinstance(exponent, int), "exponent", "an integer", exponent)
         self._query = HeadWords(codes=query, beat_lanes=query_lanes, lanes=lanes, name="query_lanes")
-        self._cache = KVCache(codes=key, keys=keys, beat_lanes=key_lanes, lanes=lanes, name="key_lanes")
+        self._cache = KVCache(codes=key, keys=keys, banks=banks, beat_lanes=key_lanes, lanes=lanes, name="key_lanes")
+        self._banks, self._window = banks, shortened(window, keys)
         self.spec, self._exponent, self._lanes = spec, exponent, lanes
         self._heads, self._kv_heads, self._head_dim, self._keys = heads, kv_heads, head_dim, keys
         self._query_bits, self._key_bits = query_bits, key_bits
@@ -105,6 +115,7 @@ class AttentionScoresUnit(wiring.Component):
                 "query": In(stream.Signature(code_layout(query, query_lanes))),
                 "key": In(stream.Signature(code_layout(key, key_lanes))),
                 "position": In(stream.Signature(range(max(2, keys)))),
+                **({"bank": In(stream.Signature(range(banks)))} if banks > 1 else {}),
                 "y": Out(stream.Signature(score_layout(spec))),
             }
         )
@@ -128,6 +139,8 @@ class AttentionScoresUnit(wiring.Component):
             lanes=lanes,
             query_lanes=query_lanes,
             key_lanes=key_lanes,
+            banks=operation.banks,
+            window=operation.y.window,
         )
 
     @property
@@ -145,7 +158,8 @@ class AttentionScoresUnit(wiring.Component):
         return max(self._query.cycles, self._cache.cycles) + 1 + self._work(position) + STAGES
 
     def _work(self, position: int) -> int:
-        return self._heads * (position + 1) * self._head_dim // self._lanes
+        keys = min(position + 1, self._window or self._keys)
+        return self._heads * keys * self._head_dim // self._lanes
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -157,8 +171,10 @@ class AttentionScoresUnit(wiring.Component):
         )
         connect(m, flipped(self.key), cache.x)
         connect(m, flipped(self.position), cache.position)
+        if self._banks > 1:
+            connect(m, flipped(self.bank), cache.bank)
         advance, active, position = Signal(), Signal(), Signal.like(self.position.payload)
-        walk = HeadWalk(words=words, keys=self._keys, heads=self._heads, kv_heads=self._kv_heads)
+        walk = HeadWalk(words=words, keys=self._keys, heads=self._heads, kv_heads=self._kv_heads, window=self._window)
         last_key = walk.key == position
         done = walk.step(m, active & advance, last_key)
         half, loaded = self._take_query(m, queries, cache.token.ready)
@@ -173,7 +189,8 @@ class AttentionScoresUnit(wiring.Component):
         with m.If(done):
             m.d.sync += active.eq(0)
         with m.If(cache.token.ready):
-            m.d.sync += [active.eq(1), position.eq(cache.token.payload)]
+            m.d.sync += [active.eq(1), position.eq(cache.token_position)]
+            walk.begin(m, cache.token_position)
         flags = walk.first_word, active & walk.last_word, last_key
         self._score(m, advance, queries, cache, *flags)
         return m

@@ -7,16 +7,17 @@ one likes, while the next row's are made.
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from mxhw.arithmetic.dataflow import AttentionValues
 from mxhw.arithmetic.functions.softmax import SoftmaxSpec
 from mxhw.rtl_templates.checks import require, require_natural
-from mxhw.rtl_templates.dataflow.head_walk import HeadWalk
+from mxhw.rtl_templates.dataflow.head_walk import HeadWalk, shortened
 from mxhw.rtl_templates.dataflow.head_words import head_codes
 from mxhw.rtl_templates.dataflow.kv_cache import KVCache
+from mxhw.rtl_templates.dataflow.largest_scale import LargestScales
 from mxhw.rtl_templates.dataflow.payloads import SCALE_BITS, code_layout, integer_layout
 from mxhw.rtl_templates.dataflow.weighted_mean import WeightedMean
 from mxhw.rtl_templates.dataflow.weighted_sum import WeightedSum
@@ -37,6 +38,10 @@ class AttentionValuesUnit(wiring.Component):
         Query heads, heads of values (a divisor of them), elements of a head.
     keys : int
         Tokens of the longest sequence; that many values are kept.
+    banks : int
+        Sequences that are kept.
+    window : int or None
+        A token sees so many values, the last of which is its own; None: all up to its own.
     spec : SoftmaxSpec
         Of the weights.
     shift : int
@@ -52,14 +57,16 @@ class AttentionValuesUnit(wiring.Component):
 
     Members
     -------
-    weights : In(stream.Signature(weight_layout(spec, keys)))
-        For each token a row a head, with the weights of the keys from position 0 to the token's own, as
-        :class:`.SoftmaxWeighing` gives them. Ready depends on registers, and on y's ready if ``output_lanes`` is
-        ``lanes``.
+    weights : In(stream.Signature(weight_layout(spec, min(keys, window))))
+        For each token a row a head, with the weights of the keys from position 0, or the first of its window, to the
+        token's own, as :class:`.SoftmaxWeighing` gives them. Ready depends on registers, and on y's ready if
+        ``output_lanes`` is ``lanes``.
     value : In(stream.Signature(code_layout(…)))
         Integer codes with one scale a head, token after token. Ready depends on registers and on position.
     position : In(stream.Signature(range(max(2, keys))))
         One a token, below ``keys``. 0 starts a sequence.
+    bank : In(stream.Signature(range(banks))), only above one bank
+        One a token: the sequence that it belongs to. Taken together with its position.
     y : Out(stream.Signature(integer_layout(output_bits, output_lanes)))
         ``heads * head_dim`` elements a token. Registers.
 
@@ -83,27 +90,36 @@ class AttentionValuesUnit(wiring.Component):
         lanes: int = 1,
         value_lanes: int = 1,
         output_lanes: int = 1,
+        banks: int = 1,
+        window: int | None = None,
     ) -> None:
         value = head_codes("kv_", kv_heads, head_dim, value_bits)
         require_natural("heads", heads)
         require(heads % kv_heads == 0, "kv_heads", f"a divisor of the {heads} heads", kv_heads)
         require(isinstance(shift, int), "shift", "an integer", shift)
-        self._cache = KVCache(codes=value, keys=keys, beat_lanes=value_lanes, lanes=lanes, name="value_lanes")
+        self._cache = KVCache(
+            codes=value, keys=keys, banks=banks, beat_lanes=value_lanes, lanes=lanes, name="value_lanes"
+        )
+        self._banks, self._window = banks, shortened(window, keys)
+        most = self._window or keys
         require_natural("output_lanes", output_lanes)
         require(lanes % output_lanes == 0, "output_lanes", f"a divisor of the {lanes} lanes", output_lanes)
         self._words, self._ratio = head_dim // lanes, lanes // output_lanes
-        self._sum = WeightedSum(spec=spec, keys=keys, value_bits=value_bits, words=self._words, lanes=lanes)
+        self._sum = WeightedSum(spec=spec, keys=most, value_bits=value_bits, words=self._words, lanes=lanes)
         self._mean = WeightedMean(
-            spec=spec, keys=keys, value_bits=value_bits, shift=shift, output_bits=output_bits, lanes=output_lanes
+            spec=spec, keys=most, value_bits=value_bits, shift=shift, output_bits=output_bits, lanes=output_lanes
         )
         self._heads, self._kv_heads, self._keys = heads, kv_heads, keys
+        kept = banks > 1 or self._window is not None
+        self.scales = LargestScales(banks=banks, heads=kv_heads, keys=keys, window=self._window) if kept else None
         # All sums of a row, so that the next row's can be made while they are divided one by one.
         self._waiting = max(2, self._words) if self._ratio > 1 else 0
         super().__init__(
             {
-                "weights": In(stream.Signature(weight_layout(spec, keys))),
+                "weights": In(stream.Signature(weight_layout(spec, most))),
                 "value": In(stream.Signature(code_layout(value, value_lanes))),
                 "position": In(stream.Signature(range(max(2, keys)))),
+                **({"bank": In(stream.Signature(range(banks)))} if banks > 1 else {}),
                 "y": Out(stream.Signature(integer_layout(output_bits, output_lanes))),
             }
         )
@@ -127,6 +143,8 @@ class AttentionValuesUnit(wiring.Component):
             lanes=lanes,
             value_lanes=value_lanes,
             output_lanes=output_lanes,
+            banks=operation.banks,
+            window=weights.window,
         )
 
     def interval(self, position: int, *, ends: bool = False) -> int:
@@ -147,7 +165,7 @@ class AttentionValuesUnit(wiring.Component):
 
     def _row(self, position: int) -> int:
         """Cycles of the products of a head."""
-        return (position + 1) * self._words
+        return min(position + 1, self._window or self._keys) * self._words
 
     @property
     def _division(self) -> int:
@@ -159,7 +177,11 @@ class AttentionValuesUnit(wiring.Component):
         m.submodules.cache, m.submodules.sum = cache, sums = self._cache, self._sum
         connect(m, flipped(self.value), cache.x)
         connect(m, flipped(self.position), cache.position)
-        walk = HeadWalk(words=self._words, keys=self._keys, heads=self._heads, kv_heads=self._kv_heads)
+        if self._banks > 1:
+            connect(m, flipped(self.bank), cache.bank)
+        walk = HeadWalk(
+            words=self._words, keys=self._keys, heads=self._heads, kv_heads=self._kv_heads, window=self._window
+        )
         advance, active, weight = Signal(), Signal(), self.weights.payload
         step = active & self.weights.valid
         done = walk.step(m, step & advance, weight.last)
@@ -168,7 +190,7 @@ class AttentionValuesUnit(wiring.Component):
             *(cache.done.eq(done), cache.token.ready.eq(~active | done), cache.enable.eq(advance)),
             *(cache.head.eq(walk.kv_head), cache.key.eq(walk.key), cache.word.eq(walk.word)),
             *(sums.enable.eq(advance), sums.step.eq(step), sums.word.eq(walk.word)),
-            *(sums.first.eq(walk.key == 0), sums.last.eq(weight.last)),
+            *(sums.first.eq(walk.key == walk.first_key), sums.last.eq(weight.last)),
             *(sums.mantissa.eq(weight.mantissa), sums.shift.eq(weight.shift), sums.total.eq(weight.total)),
             sums.largest.eq(self._largest(m, walk.kv_head)),
             *(sums.codes.eq(cache.codes), sums.scale.eq(cache.scale)),
@@ -177,11 +199,14 @@ class AttentionValuesUnit(wiring.Component):
             m.d.sync += active.eq(0)
         with m.If(cache.token.valid & cache.token.ready):
             m.d.sync += active.eq(1)
+            walk.begin(m, cache.token_position)
         self._divide(m, advance)
         return m
 
     def _largest(self, m: Module, head: Value) -> Value:
         """Follow the largest scale of each head's values; return that of ``head`` for the token in the works."""
+        if self.scales is not None:
+            return self._kept_largest(m, self.scales, head)
         cache = self._cache
         scales = data.ArrayLayout(SCALE_BITS, self._kv_heads)
         stored, seen = Signal(scales, reset_less=True), Signal(scales, reset_less=True)
@@ -192,6 +217,22 @@ class AttentionValuesUnit(wiring.Component):
         with m.If(cache.token.valid & cache.token.ready):
             m.d.sync += seen.eq(stored)
         return seen[head] if self._kv_heads > 1 else seen[0]
+
+    def _kept_largest(self, m: Module, scales: LargestScales, head: Value) -> Value:
+        """Do that where memory is needed for it: a token's scales are whole in the first cycle of its work."""
+        m.submodules.scales = scales
+        cache, begins, seen = self._cache, Signal(), Signal.like(scales.largest, reset_less=True)
+        m.d.comb += [
+            *(scales.write.eq(cache.stored), scales.head.eq(cache.stored_head), scales.scale.eq(cache.stored_scale)),
+            *(scales.first.eq(cache.stored_first), scales.position.eq(self.position.payload)),
+        ]
+        if self._banks > 1:
+            m.d.comb += scales.bank.eq(self.bank.payload)
+        m.d.sync += begins.eq(cache.token.valid & cache.token.ready)
+        with m.If(begins):
+            m.d.sync += seen.eq(scales.largest)
+        now = [Mux(begins, scales.largest[i], seen[i]) for i in range(self._kv_heads)]
+        return Array(now)[head] if self._kv_heads > 1 else now[0]
 
     def _divide(self, m: Module, advance: Signal) -> None:
         """Sums wait for their turn, `output_lanes` at a time."""

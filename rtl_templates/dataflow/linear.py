@@ -3,8 +3,12 @@
 The definition is :meth:`mxhw.arithmetic.dataflow.Linear.run`. Around the unit: the scale of an integer token goes by in
 a queue and shifts the token's sums, vectors are padded to whole groups, and R tokens that are computed at once are
 brought side by side in front and in turn behind. Row scales of the weight belong to the requantizer that follows.
+
+One unit may serve several layers (:class:`mxhw.arithmetic.dataflow.Folded`), also of several bit-serial weight formats:
+its memories hold the weights of all, recoded to one type that has all their values.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -12,9 +16,10 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.arithmetic import terms, weight_exponents, weight_group, weight_type
-from mxhw.arithmetic.dataflow import BlockCodes, Linear
+from mxhw.arithmetic import terms
+from mxhw.arithmetic.dataflow import BlockCodes, Folded, Linear
 from mxhw.rtl_templates.checks import require, require_lanes, require_natural
+from mxhw.rtl_templates.dataflow.linear_memory import memory_fields, shared_gemm
 from mxhw.rtl_templates.dataflow.linear_timing import LinearTiming
 from mxhw.rtl_templates.dataflow.padding import Padding
 from mxhw.rtl_templates.dataflow.payloads import SCALE_BITS, code_layout, integer_layout
@@ -52,11 +57,15 @@ class LinearUnit(wiring.Component):
         ``padded / lanes`` beats a token.
     y : Out(stream.Signature(integer_layout(bits, columns)))
         ``n / columns`` beats a token. Registers.
+    layer : In(stream.Signature(range(layers)))
+        Present above one layer of ``gemm``: whose weight a token meets, an index a token. It is taken before the
+        token's first step, at the earliest with the last step of the token before. Ready depends on registers only.
 
     Raises
     ------
     InputError
-        If columns do not divide n, lanes do not divide x, or x is not what the GEMM unit takes.
+        If columns do not divide n, lanes do not divide x, x is not what the GEMM unit takes, or several tokens are
+        computed at once while there are several layers.
     """
 
     # A unit is also asked for its fields and cycles only: Amaranth need not warn that it was never elaborated.
@@ -75,47 +84,46 @@ class LinearUnit(wiring.Component):
             require(x.bits <= ACTIVATION_BITS, "bits of x", f"at most {ACTIVATION_BITS}", x.bits)
         require_lanes(shape.lanes, x.padded, "padded length of x")
         require(shape.n % shape.columns == 0, "columns", f"a divisor of the {shape.n} outputs", shape.columns)
+        require(gemm.layers == 1 or shape.rows == 1, "rows", "1 for a unit of several layers", shape.rows)
         self.gemm, self._codes, self._bits = gemm, x, bits
         self._scaled = kind == "integer"
-        super().__init__(
-            {
-                "x": In(stream.Signature(code_layout(x, shape.lanes))),
-                "y": Out(stream.Signature(integer_layout(bits, shape.columns))),
-            }
-        )
+        members = {
+            "x": In(stream.Signature(code_layout(x, shape.lanes))),
+            "y": Out(stream.Signature(integer_layout(bits, shape.columns))),
+        }
+        super().__init__(members | ({"layer": gemm.signature.members["layer"]} if gemm.layers > 1 else {}))
 
     @staticmethod
     def of(linear: Linear, *, rows: int = 1, columns: int = 1, lanes: int = 1, filled: bool = False) -> "LinearUnit":
         """Return the unit of an operation; ``filled``: with its weight, for a text that has its memories inside."""
-        shape = GemmShape(rows=rows, columns=columns, lanes=lanes, n=linear.channels, k=linear.x.length)
+        return LinearUnit.of_layers((linear,), rows=rows, columns=columns, lanes=lanes, filled=filled)
 
-        def gemm(**words: Any) -> BitModGemm | DialectGemm:
-            if linear.unit == "dialect":
-                exponents = weight_exponents(linear.form)
-                return DialectGemm(shape, block=linear.x.block, weight_exponents=exponents, **words)
-            kind, group = weight_type(linear.weight_format), weight_group(linear.weight_format)
-            return BitModGemm(shape, weight_type=kind, group=group, **words)
+    @staticmethod
+    def of_layers(
+        layers: Sequence[Linear], *, rows: int = 1, columns: int = 1, lanes: int = 1, filled: bool = False
+    ) -> "LinearUnit":
+        """Return the unit of operations that share it, one a layer; ``filled`` as in :meth:`of`.
 
-        unit = LinearUnit(gemm=gemm(), x=linear.x, bits=linear.output.bits)
+        Raises
+        ------
+        InputError
+            If their streams differ, or no array computes with the weights of all.
+        """
+        first = Folded(members=tuple(layers)).members[0]
+        assert isinstance(first, Linear)
+        shape = GemmShape(rows=rows, columns=columns, lanes=lanes, n=first.channels, k=first.x.length)
+        unit = LinearUnit(gemm=shared_gemm(shape, layers), x=first.x, bits=first.output.bits)
         if not filled:
             return unit
-        words = {name: word_ints(*fields) for name, fields in unit.fields(linear).items()}
-        return LinearUnit(gemm=gemm(**words), x=linear.x, bits=linear.output.bits)
+        words = {name: word_ints(*fields) for name, fields in unit.fields(*layers).items()}
+        return LinearUnit(gemm=shared_gemm(shape, layers, **words), x=first.x, bits=first.output.bits)
 
-    def fields(self, linear: Linear) -> dict[str, tuple[Array, int]]:
+    def fields(self, *layers: Linear) -> dict[str, tuple[Array, int]]:
         """Return what the memories hold: "weights" (and "metadata") → fields [depth, fields a word], bits of a field.
 
-        The first field of a word is its lowest.
+        ``layers`` are the operations, in order. The first field of a word is its lowest.
         """
-        gemm = self.gemm
-        stored = {name: value.numpy() for name, value in linear.weight_format.stored(linear.encoded).items()}
-        codes = stored["code"].reshape(linear.channels, -1)
-        found = {"weights": (gemm.weight_fields(codes), gemm.code_bits)}
-        if gemm.metadata_depth:
-            names = ("dialect", "exponent") if linear.unit == "dialect" else ("multiplier", "selector")
-            fields = gemm.metadata_fields(*(stored[name] for name in names if name in stored))
-            found["metadata"] = fields, gemm.metadata_width // gemm.shape.columns
-        return found
+        return memory_fields(self.gemm, layers)
 
     @property
     def timing(self) -> LinearTiming:
@@ -140,6 +148,8 @@ class LinearUnit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.gemm = self.gemm
+        if self.gemm.layers > 1:
+            wiring.connect(m, wiring.flipped(self.layer), self.gemm.layer)
         beats, scales = self._take(m)
         self._load(m, beats)
         self._leave(m, self._in_order(m), scales)
@@ -249,6 +259,7 @@ def _build(
     bits: int = 40,
     low: int = 8,
     high: int = 12,
+    layers: int = 1,
 ) -> LinearUnit:
     """``group``: of multipliers, or DialectFP4's block; ``low`` and ``high``: exponents of DialectFP4 weights.
 
@@ -258,6 +269,7 @@ def _build(
     is_dialect = weight_type == _DIALECT
 
     def gemm(**words: Any) -> BitModGemm | DialectGemm:
+        words["layers"] = layers
         if is_dialect:
             return DialectGemm(shape, block=group or k, weight_exponents=(low, high), **words)
         return BitModGemm(shape, weight_type=weight_type, group=group, **words)

@@ -1,5 +1,6 @@
 """LayerNorm of a stream; its definition is `mxhw.arithmetic.functions.layer_norm`."""
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -9,6 +10,7 @@ from amaranth.lib import data
 
 from mxhw.arithmetic.functions.layer_norm import BIAS_FRACTION, MEAN_FRACTION, LayerNormSpec
 from mxhw.rtl_templates.checks import require_natural
+from mxhw.rtl_templates.function.channels import layer_specs
 from mxhw.rtl_templates.function.norm import Norm, NormShape, always, any_of, magnitude_shift, taken_flags
 from mxhw.rtl_templates.function.vector_store import VectorStore
 from mxhw.rtl_templates.integer import round_shift
@@ -22,40 +24,44 @@ class LayerNorm(Norm):
 
     Parameters
     ----------
-    spec : LayerNormSpec
-        Gains, biases, epsilon, shift and widths.
+    spec : LayerNormSpec, or a sequence of them
+        Gains, biases, epsilon, shift and widths. A sequence: of each layer that shares the unit; they differ in gains
+        and biases only.
     lanes : int
         Elements of a beat; they divide the length.
 
     Members
     -------
-    x, y
+    x, layer, y
         As in :class:`Norm`.
 
     Raises
     ------
     InputError
-        If the lanes do not divide the length.
+        If the lanes do not divide the length, or layers differ in more than gains and biases.
     """
 
     # Sum and extremes of a beat, of the vector, two stages of the product with 1/D, mean, magnitude, shift.
     _SURVEY_DELAY = 7
 
-    def __init__(self, *, spec: LayerNormSpec, lanes: int = 1) -> None:
-        self._spec = spec
+    def __init__(self, *, spec: LayerNormSpec | Sequence[LayerNormSpec], lanes: int = 1) -> None:
+        specs = layer_specs(spec, "gains", "biases")
+        first = specs[0]
+        self._spec = first
         shape = NormShape(
-            length=spec.length,
-            input_bits=spec.input_bits,
-            centred_bits=spec.centred_bits,
-            output_bits=spec.output_bits,
-            epsilon=spec.epsilon,
-            shift=spec.shift,
-            widths=spec.widths,
-            gains=spec.gains,
-            gain_bits=spec.gain_bits,
-            biases=spec.biases,
-            bias_bits=spec.bias_bits,
-            bias_shift=spec.shift - BIAS_FRACTION,
+            length=first.length,
+            input_bits=first.input_bits,
+            centred_bits=first.centred_bits,
+            output_bits=first.output_bits,
+            epsilon=first.epsilon,
+            shift=first.shift,
+            widths=max((each.widths for each in specs), key=lambda widths: widths.gained),
+            gains=[each.gains for each in specs],
+            gain_bits=first.gain_bits,
+            biases=[each.biases for each in specs],
+            bias_bits=first.bias_bits,
+            bias_shift=first.shift - BIAS_FRACTION,
+            layered=isinstance(spec, Sequence),
         )
         super().__init__(shape, lanes, self._SURVEY_DELAY)
 

@@ -20,8 +20,8 @@ from amaranth.lib.wiring import In, Out
 
 from mxhw.arithmetic.functions.inverse_root import FRACTION_BITS, RSQRT
 from mxhw.arithmetic.functions.rms_norm import NORMALIZED_FRACTION, SQUARED_BITS, NormWidths
-from mxhw.rtl_templates.checks import require_natural
-from mxhw.rtl_templates.function.channels import beats_of, channel_word
+from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.function.channels import beats_of, channel_word, layer_member, layer_stream
 from mxhw.rtl_templates.function.delay import delay
 from mxhw.rtl_templates.function.pipeline import Pipeline
 from mxhw.rtl_templates.function.table import TableLookup
@@ -39,9 +39,10 @@ class NormShape:
     ----------
     length, input_bits, output_bits, epsilon, shift, widths : as in the norm's specification.
     centred_bits : of an element without its mean.
-    gains, gain_bits : per element.
-    biases, bias_bits, bias_shift : what is added to quotient times gain, shifted to the left; none if ``bias_bits`` is
-        0.
+    gains, gain_bits : [layers][length].
+    biases, bias_bits, bias_shift : [layers][length], what is added to quotient times gain, shifted to the left; none if
+        ``bias_bits`` is 0.
+    layered : a stream says the layer of each vector.
     """
 
     length: int
@@ -51,11 +52,12 @@ class NormShape:
     epsilon: int
     shift: int
     widths: NormWidths
-    gains: Sequence[int]
+    gains: Sequence[Sequence[int]]
     gain_bits: int
-    biases: Sequence[int] = ()
+    biases: Sequence[Sequence[int]] = ()
     bias_bits: int = 0
     bias_shift: int = 0
+    layered: bool = False
 
 
 def always(m: Module, value: Any, name: str, stages: int = 1) -> Value:
@@ -82,6 +84,9 @@ class Norm(wiring.Component):
     -------
     x : In(stream.Signature(data.ArrayLayout(signed(input_bits), lanes)))
         A symmetric range: the most negative code does not occur. Ready depends on registers only.
+    layer : In(stream.Signature(range(layers)))
+        Where layers share the unit: the layer of each vector, needed from the scaling of its first element on and taken
+        with that of the last one.
     y : Out(stream.Signature(data.ArrayLayout(signed(output_bits), lanes)))
         Registers. Element 0 first.
     """
@@ -94,8 +99,16 @@ class Norm(wiring.Component):
         require_natural("lanes", lanes)
         self._shape, self._lanes, self._survey_delay = shape, lanes, survey_delay
         self._beats = beats_of(shape.length, lanes)
+        for gains in shape.gains:
+            require(len(gains) == shape.length, "gains", f"{shape.length} in every layer", len(gains))
         x, y = (data.ArrayLayout(signed(bits), lanes) for bits in (shape.input_bits, shape.output_bits))
-        super().__init__({"x": In(stream.Signature(x)), "y": Out(stream.Signature(y))})
+        layer = layer_member(len(shape.gains) if shape.layered else None)
+        super().__init__({"x": In(stream.Signature(x)), **layer, "y": Out(stream.Signature(y))})
+
+    @property
+    def widths(self) -> NormWidths:
+        """Of the intermediates, for all layers."""
+        return self._shape.widths
 
     @property
     def latency(self) -> int:
@@ -192,17 +205,19 @@ class Norm(wiring.Component):
     def _scale(self, m: Module, vectors: Any) -> None:
         """Multiply each element by its vector's root and by its gain."""
         shape, lanes, widths = self._shape, self._lanes, self._shape.widths
-        pipeline = Pipeline(m, [vectors], self.y, self._scale_latency)
+        layer = layer_stream(self)
+        pipeline = Pipeline(m, [vectors], self.y, self._scale_latency, held=layer)
         root = pipeline.register(vectors.payload.summary.root, "root")
         places = pipeline.register(vectors.payload.summary.shift, "places", stages=2)
         constants = channel_word(
             m,
             "gains",
-            [gain & (1 << shape.gain_bits) - 1 | bias << shape.gain_bits for gain, bias in self._constants()],
+            self._constants(),
             bits=shape.gain_bits + shape.bias_bits,
             lanes=lanes,
-            advance=pipeline.advance,
-            step=pipeline.leaves(3),
+            pipeline=pipeline,
+            stage=3,
+            layer=layer,
         )
         for lane, constant in enumerate(constants):
             element = pipeline.register(Value.cast(vectors.payload.beat[lane]).as_signed(), f"operand_{lane}")
@@ -220,10 +235,15 @@ class Norm(wiring.Component):
             result = saturate(round_shift(gained, shape.shift), shape.output_bits)
             m.d.comb += self.y.payload[lane].eq(pipeline.register(result, f"result_{lane}"))
 
-    def _constants(self) -> list[tuple[int, int]]:
-        """Return gain and bias of every element."""
-        shape = self._shape
-        return list(zip(shape.gains, shape.biases or (0,) * shape.length, strict=True))
+    def _constants(self) -> list[list[int]]:
+        """Return gain and bias of every element, for each layer."""
+        shape, mask = self._shape, (1 << self._shape.gain_bits) - 1
+        if not shape.bias_bits:
+            return [[gain & mask for gain in gains] for gains in shape.gains]
+        return [
+            [gain & mask | bias << shape.gain_bits for gain, bias in zip(gains, biases, strict=True)]
+            for gains, biases in zip(shape.gains, shape.biases, strict=True)
+        ]
 
 
 def any_of(values: Sequence[Value]) -> Value:

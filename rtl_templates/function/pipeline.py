@@ -13,6 +13,8 @@ __all__ = ["Pipeline"]
 class Pipeline:
     """Takes a beat of every input at once; it leaves as a beat of ``y`` after ``latency`` cycles without stalls.
 
+    Nothing enters without a beat of ``held`` either, if there is one; but who reads that stream says when it is taken.
+
     Bubbles move on, too, so that what has entered always comes out. The payload of ``y``, which the caller assigns, has
     to come from the last stage's registers.
 
@@ -22,16 +24,17 @@ class Pipeline:
     take : a beat enters at this clock edge.
     """
 
-    def __init__(self, m: Module, inputs: Sequence[Any], y: Any, latency: int) -> None:
+    def __init__(self, m: Module, inputs: Sequence[Any], y: Any, latency: int, held: Any = None) -> None:
         self._m = m
         self.advance, self.take = Signal(name="advance"), Signal(name="take")
         self._flags = flags = Signal(latency, name="stages")
-        present = Cat(x.valid for x in inputs).all()
+        needed = [*inputs] if held is None else [*inputs, held]
+        present = Cat(x.valid for x in needed).all()
         m.d.comb += [
             y.valid.eq(flags[-1]),
             self.advance.eq(y.ready | ~y.valid),
             self.take.eq(present & self.advance),
-            *(x.ready.eq(self.take if len(inputs) > 1 else self.advance) for x in inputs),
+            *(x.ready.eq(self.take if len(needed) > 1 else self.advance) for x in inputs),
         ]
         with m.If(self.advance):
             m.d.sync += flags.eq(Cat(present, flags)[:latency])

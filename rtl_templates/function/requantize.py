@@ -3,15 +3,16 @@
 Its definition is `mxhw.arithmetic.functions.requantize`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import Module, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.arithmetic.functions.requantize import RequantizeSpec
-from mxhw.rtl_templates.checks import require_natural
-from mxhw.rtl_templates.function.channels import beats_of, channel_word
+from mxhw.arithmetic.functions.requantize import RequantizeSpec, RequantizeWidths
+from mxhw.rtl_templates.checks import require, require_natural
+from mxhw.rtl_templates.function.channels import beats_of, channel_word, layer_member, layer_specs, layer_stream
 from mxhw.rtl_templates.function.pipeline import Pipeline
 from mxhw.rtl_templates.integer import round_shift, saturate
 from mxhw.rtl_templates.template import UnitTemplate
@@ -24,46 +25,75 @@ class Requantize(wiring.Component):
 
     Parameters
     ----------
-    spec : RequantizeSpec
-        Multipliers, shifts and widths. A single multiplier serves channels of any number.
+    spec : RequantizeSpec, or a sequence of them
+        Multipliers, shifts and widths. A single multiplier serves channels of any number. A sequence: of each layer
+        that shares the unit; they differ in multipliers only.
     lanes : int
         Elements of a beat; they divide the number of channels.
+    channels : int or None
+        Of a token; None: as many as multipliers. Layers with a single multiplier each do not say it.
 
     Members
     -------
     x : In(stream.Signature(data.ArrayLayout(signed(spec.input_bits), lanes)))
-        Sums, channel 0 first. Ready depends on y's ready.
+        Sums, channel 0 first. Ready depends on y's ready; with layers, on valid of both inputs, too.
+    layer : In(stream.Signature(range(layers)))
+        Where there is a sequence of specifications: the layer of each token, taken with the token's last beat.
     y : Out(stream.Signature(data.ArrayLayout(signed(spec.output_bits), lanes)))
         Registers.
 
     Raises
     ------
     InputError
-        If the lanes do not divide the channels.
+        If the lanes do not divide the channels, multipliers are not one per channel, or layers differ in more than
+        them.
     """
 
     latency = 4
 
-    def __init__(self, *, spec: RequantizeSpec, lanes: int = 1) -> None:
+    def __init__(
+        self, *, spec: RequantizeSpec | Sequence[RequantizeSpec], lanes: int = 1, channels: int | None = None
+    ) -> None:
         require_natural("lanes", lanes)
-        if spec.length > 1:
-            beats_of(spec.length, lanes)
-        self._spec, self._lanes = spec, lanes
-        x, y = (data.ArrayLayout(signed(bits), lanes) for bits in (spec.input_bits, spec.output_bits))
-        super().__init__({"x": In(stream.Signature(x)), "y": Out(stream.Signature(y))})
+        specs = layer_specs(spec, "multipliers")
+        layers = len(specs) if isinstance(spec, Sequence) else None
+        length = max(each.length for each in specs) if channels is None else channels
+        known = layers is None or length > 1 or channels is not None
+        require(known, "channels", "given where every layer has a single multiplier", channels)
+        require_natural("channels", length)
+        if length > 1:
+            beats_of(length, lanes)
+        for each in specs:
+            require(each.length in (1, length), "multipliers", f"one, or {length}", each.length)
+        # The largest multiplier of all has the widest products.
+        self._spec, self._lanes = max(specs, key=lambda each: max(each.multipliers)), lanes
+        self._multipliers = [each.multipliers * (length // each.length) for each in specs]
+        x, y = (data.ArrayLayout(signed(bits), lanes) for bits in (self._spec.input_bits, self._spec.output_bits))
+        super().__init__({"x": In(stream.Signature(x)), **layer_member(layers), "y": Out(stream.Signature(y))})
+
+    @property
+    def multipliers(self) -> list[tuple[int, ...]]:
+        """Of each layer, one a channel."""
+        return self._multipliers
+
+    @property
+    def widths(self) -> RequantizeWidths:
+        """Of the intermediates, for all layers."""
+        return self._spec.widths
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         spec, widths = self._spec, self._spec.widths
-        pipeline = Pipeline(m, [self.x], self.y, self.latency)
+        layer = layer_stream(self)
+        pipeline = Pipeline(m, [self.x], self.y, self.latency, held=layer)
         multipliers = channel_word(
             m,
             "multipliers",
-            spec.multipliers,
+            self._multipliers,
             bits=spec.multiplier_bits,
             lanes=self._lanes,
-            advance=pipeline.advance,
-            step=pipeline.take,
+            pipeline=pipeline,
+            layer=layer,
         )
         for lane, multiplier in enumerate(multipliers):
             short = round_shift(self.x.payload[lane], spec.pre_shift)[: widths.reduced].as_signed()

@@ -1,5 +1,6 @@
 """RMSNorm of a stream; its definition is `mxhw.arithmetic.functions.rms_norm`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from amaranth.lib import data
 
 from mxhw.arithmetic.functions.rms_norm import RMSNormSpec
 from mxhw.rtl_templates.checks import require_natural
+from mxhw.rtl_templates.function.channels import layer_specs
 from mxhw.rtl_templates.function.norm import Norm, NormShape, always, any_of, magnitude_shift, taken_flags
 from mxhw.rtl_templates.function.vector_store import VectorStore
 from mxhw.rtl_templates.template import UnitTemplate
@@ -20,36 +22,39 @@ class RMSNorm(Norm):
 
     Parameters
     ----------
-    spec : RMSNormSpec
-        Gains, epsilon, shift and widths.
+    spec : RMSNormSpec, or a sequence of them
+        Gains, epsilon, shift and widths. A sequence: of each layer that shares the unit; they differ in gains only.
     lanes : int
         Elements of a beat; they divide the length.
 
     Members
     -------
-    x, y
+    x, layer, y
         As in :class:`Norm`.
 
     Raises
     ------
     InputError
-        If the lanes do not divide the length.
+        If the lanes do not divide the length, or layers differ in more than gains.
     """
 
     # Magnitudes of a beat, of the vector, shift.
     _SURVEY_DELAY = 3
 
-    def __init__(self, *, spec: RMSNormSpec, lanes: int = 1) -> None:
+    def __init__(self, *, spec: RMSNormSpec | Sequence[RMSNormSpec], lanes: int = 1) -> None:
+        specs = layer_specs(spec, "gains")
+        first = specs[0]
         shape = NormShape(
-            length=spec.length,
-            input_bits=spec.input_bits,
-            centred_bits=spec.input_bits,
-            output_bits=spec.output_bits,
-            epsilon=spec.epsilon,
-            shift=spec.shift,
-            widths=spec.widths,
-            gains=spec.gains,
-            gain_bits=spec.gain_bits,
+            length=first.length,
+            input_bits=first.input_bits,
+            centred_bits=first.input_bits,
+            output_bits=first.output_bits,
+            epsilon=first.epsilon,
+            shift=first.shift,
+            widths=max((each.widths for each in specs), key=lambda widths: widths.gained),
+            gains=[each.gains for each in specs],
+            gain_bits=first.gain_bits,
+            layered=isinstance(spec, Sequence),
         )
         super().__init__(shape, lanes, self._SURVEY_DELAY)
 

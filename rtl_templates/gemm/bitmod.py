@@ -41,10 +41,12 @@ class BitModGemm(GemmUnit):
         K is padded to whole groups (to whole chunks without groups).
     weights, metadata : sequence of int, or None
         Memory words for simulation inside Amaranth; the Verilog reads hex files.
+    layers : int
+        Layers whose words the memories hold, one layer after the other.
 
     Members
     -------
-    x, y
+    x, y, layer
         See :class:`GemmUnit`. Beat of x: int8 of (row, lane) at ``[(row*lanes + lane)*8 +: 8]``, -128 excluded.
 
     Raises
@@ -62,6 +64,7 @@ class BitModGemm(GemmUnit):
         group: int | None = 128,
         weights: Sequence[int] | None = None,
         metadata: Sequence[int] | None = None,
+        layers: int = 1,
     ) -> None:
         kind = weight_type_named(weight_type)
         steps = len(kind.significances)
@@ -88,10 +91,11 @@ class BitModGemm(GemmUnit):
             latency=_LATENCY if group is None else _LATENCY + SCALE_LATENCY,
             weights=weights,
             metadata=metadata,
+            layers=layers,
         )
 
     def metadata_fields(self, multiplier: Any, selector: Any = None) -> Array:
-        """Return multipliers [N, groups], and selectors if the type has them, as [metadata_depth, columns] fields."""
+        """Return a layer's multipliers [N, groups], and selectors if the type has them, as [words, columns] fields."""
         fields = self._per_group(multiplier, "multiplier")
         if self.weight_type.special_values:
             fields = fields | self._per_group(selector, "selector") << SCALE_BITS

@@ -42,10 +42,12 @@ class DialectGemm(GemmUnit):
         Smallest and largest stored exponent of the weights: the accumulator counts from the smallest.
     weights, metadata : sequence of int, or None
         Memory words for simulation inside Amaranth; the Verilog reads hex files.
+    layers : int
+        Layers whose words the memories hold, one layer after the other.
 
     Members
     -------
-    x, y
+    x, y, layer
         See :class:`GemmUnit`. Beat of x: code of (row, lane) at ``[(row*lanes + lane)*4 +: 4]``, above all codes the
         dialects, 4 bits a row, above these the stored exponents, 5 bits a row; both repeated during a block.
 
@@ -63,6 +65,7 @@ class DialectGemm(GemmUnit):
         weight_exponents: tuple[int, int] = (0, 31),
         weights: Sequence[int] | None = None,
         metadata: Sequence[int] | None = None,
+        layers: int = 1,
     ) -> None:
         require_natural("block", block)
         self.widths = dialect_widths(shape.k, block, weight_exponents)
@@ -79,10 +82,11 @@ class DialectGemm(GemmUnit):
             latency=_LATENCY,
             weights=weights,
             metadata=metadata,
+            layers=layers,
         )
 
     def metadata_fields(self, dialect: Any, exponent: Any) -> Array:
-        """Return dialects and stored exponents [N, blocks] as [metadata_depth, columns] fields of memory words."""
+        """Return a layer's dialects and stored exponents [N, blocks] as [words, columns] fields of memory words."""
         size = self.column_tiles * self.shape.columns, self.groups
         fields = pad(dialect, size, "dialect").astype("int64")
         fields |= pad(exponent, size, "exponent").astype("int64") << DIALECT_BITS

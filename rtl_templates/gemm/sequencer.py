@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mxhw.rtl_templates.checks import require_natural
@@ -51,6 +51,8 @@ class Sequencer(wiring.Component):
     ----------
     tiling : Tiling
         The loop nest.
+    layers : int
+        Layers whose words the memories hold, one layer after the other.
 
     Members
     -------
@@ -61,22 +63,25 @@ class Sequencer(wiring.Component):
     slot : Out(slot_layout(tiling))
         This cycle's step.
     weight_address : Out
-        Word of the weight memory: column tile * chunks + chunk.
+        Word of the weight memory: (layer * column tiles + column tile) * chunks + chunk.
     metadata_address : Out
-        Word of the metadata memory: column tile * groups + group.
+        Word of the metadata memory: (layer * column tiles + column tile) * groups + group.
+    layer : In(stream.Signature(range(layers)))
+        Present above one layer: that of each row tile, which starts when it has been taken. It is taken as soon as the
+        row tile before has ended, so that one that is there early costs no cycle. Ready depends on registers only.
     """
 
-    def __init__(self, *, tiling: Tiling) -> None:
-        self._tiling = tiling
-        super().__init__(
-            {
-                "advance": In(1),
-                "full": In(2),
-                "slot": Out(slot_layout(tiling)),
-                "weight_address": Out(range(max(2, tiling.column_tiles * tiling.chunks))),
-                "metadata_address": Out(range(max(2, tiling.column_tiles * tiling.groups))),
-            }
-        )
+    def __init__(self, *, tiling: Tiling, layers: int = 1) -> None:
+        require_natural("layers", layers)
+        self._tiling, self._layers = tiling, layers
+        members: dict[str, Any] = {
+            "advance": In(1),
+            "full": In(2),
+            "slot": Out(slot_layout(tiling)),
+            "weight_address": Out(range(max(2, layers * tiling.column_tiles * tiling.chunks))),
+            "metadata_address": Out(range(max(2, layers * tiling.column_tiles * tiling.groups))),
+        }
+        super().__init__(members | ({"layer": In(stream.Signature(range(layers)))} if layers > 1 else {}))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -87,11 +92,13 @@ class Sequencer(wiring.Component):
         column_tile = Signal(range(max(2, tiling.column_tiles)))
         chunk = Signal.like(slot.chunk)
         half = Signal()
+        has_layer = Signal()
         group_ends = wrapping_counter(m, "group_chunk", tiling.group_chunks - 1, step_ends, group_chunk)
         tile_ends = wrapping_counter(m, "group", tiling.groups - 1, group_ends, group)
         row_ends = wrapping_counter(m, "column_tile", tiling.column_tiles - 1, tile_ends, column_tile)
+        row_tile = self.full.bit_select(half, 1)
         m.d.comb += [
-            slot.valid.eq(self.full.bit_select(half, 1)),
+            slot.valid.eq(row_tile & has_layer if self._layers > 1 else row_tile),
             slot.half.eq(half),
             slot.chunk.eq(chunk),
             slot.first.eq((slot.step == 0) & (group_chunk == 0)),
@@ -108,7 +115,25 @@ class Sequencer(wiring.Component):
             m.d.sync += chunk.eq(0)
         with m.If(row_ends):
             m.d.sync += [half.eq(~half), self.weight_address.eq(0), self.metadata_address.eq(0)]
+        if self._layers > 1:
+            self._take_layer(m, has_layer, row_ends)
         return m
+
+    def _take_layer(self, m: Module, has_layer: Signal, row_ends: Signal) -> None:
+        """Let addresses count from the layer's first words on: neither an adder nor a multiplier stands behind them."""
+        m.d.comb += self.layer.ready.eq(~has_layer | row_ends)
+        with m.If(row_ends):
+            m.d.sync += has_layer.eq(0)
+        with m.If(self.layer.valid & self.layer.ready):
+            m.d.sync += [
+                has_layer.eq(1),
+                self.weight_address.eq(self._first_words(self._tiling.chunks)[self.layer.payload]),
+                self.metadata_address.eq(self._first_words(self._tiling.groups)[self.layer.payload]),
+            ]
+
+    def _first_words(self, column_tile: int) -> Array:
+        """Return the address of each layer's first word; ``column_tile``: words of a column tile."""
+        return Array(layer * self._tiling.column_tiles * column_tile for layer in range(self._layers))
 
 
 def _build(column_tiles: int = 8, groups: int = 2, group_chunks: int = 32, steps: int = 2) -> Sequencer:

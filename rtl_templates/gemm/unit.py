@@ -61,6 +61,9 @@ class GemmUnit(wiring.Component):
     y : Out(stream.Signature(y_width))
         One beat is a row of a column tile: ``columns`` signed accumulators. For each row tile, for each column tile,
         for each row. The payload is stable while valid and not ready; valid never waits for ready.
+    layer : In(stream.Signature(range(layers)))
+        Present above one layer: whose weights each row tile meets; see :class:`Sequencer`. The memories hold the words
+        of all layers, one layer after the other.
     """
 
     # A unit is also asked for its layout and cycles only: Amaranth need not warn that it was never elaborated.
@@ -79,20 +82,23 @@ class GemmUnit(wiring.Component):
         latency: int,
         weights: Sequence[int] | None,
         metadata: Sequence[int] | None,
+        layers: int = 1,
     ) -> None:
+        require_natural("layers", layers)
         self.shape, self.tiling, self.code_bits, self.latency = shape, tiling, code_bits, latency
-        self.accumulator_width = accumulator_width
+        self.accumulator_width, self.layers = accumulator_width, layers
         self.weights_file, self.metadata_file = "weights.hex", "metadata.hex"
         self.x_width = shape.rows * (shape.lanes * x_bits + x_row_bits)
         self.y_width = shape.columns * accumulator_width
-        self.weights_depth = tiling.column_tiles * tiling.chunks
+        self.weights_depth = layers * tiling.column_tiles * tiling.chunks
         self.weights_width = shape.columns * shape.lanes * code_bits
-        self.metadata_depth = tiling.column_tiles * tiling.groups if field_bits else 0
+        self.metadata_depth = layers * tiling.column_tiles * tiling.groups if field_bits else 0
         self.metadata_width = shape.columns * field_bits
         check_words("weights", weights or (), self.weights_width, self.weights_depth)
         check_words("metadata", metadata or (), self.metadata_width, self.metadata_depth)
         self._x_bits, self._weights, self._metadata = x_bits, weights, metadata
-        super().__init__({"x": In(stream.Signature(self.x_width)), "y": Out(stream.Signature(self.y_width))})
+        members = {"x": In(stream.Signature(self.x_width)), "y": Out(stream.Signature(self.y_width))}
+        super().__init__(members | ({"layer": In(stream.Signature(range(layers)))} if layers > 1 else {}))
 
     @property
     def chunks(self) -> int:
@@ -120,7 +126,10 @@ class GemmUnit(wiring.Component):
         return self.tiling.cycles(self.shape.row_tiles(tokens), self.shape.rows, self.latency)
 
     def weight_fields(self, codes: Any) -> Array:
-        """Return stored codes [N, K], unsigned patterns, as [weights_depth, columns * lanes] fields of memory words."""
+        """Return a layer's codes [N, K], unsigned patterns, as [words, columns * lanes] fields of memory words.
+
+        The words are ``weights_depth / layers``.
+        """
         return tile_weights(self._padded(codes, "codes"), self.shape.columns, self.shape.lanes)
 
     def output_beats(self, accumulators: Any) -> list[int]:
@@ -161,7 +170,7 @@ class GemmUnit(wiring.Component):
 
     def _front(self, m: Module, advance: Signal) -> Front:
         """Add sequencer, memories and the slot registers of stages 1 and 2."""
-        m.submodules.sequencer = sequencer = Sequencer(tiling=self.tiling)
+        m.submodules.sequencer = sequencer = Sequencer(tiling=self.tiling, layers=self.layers)
         m.submodules.buffer = buffer = ActivationBuffer(width=self.x_width, chunks=self.chunks)
         m.submodules.weights = weights = Rom(
             width=self.weights_width, depth=self.weights_depth, file=self.weights_file, init=self._weights
@@ -170,6 +179,8 @@ class GemmUnit(wiring.Component):
         compute = Signal(slot_layout(self.tiling))
         slot = sequencer.slot
         wiring.connect(m, wiring.flipped(self.x), buffer.x)
+        if self.layers > 1:
+            wiring.connect(m, wiring.flipped(self.layer), sequencer.layer)
         m.d.comb += [
             sequencer.advance.eq(advance),
             sequencer.full.eq(buffer.full),

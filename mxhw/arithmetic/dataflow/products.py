@@ -1,10 +1,12 @@
 """Operations around matrix products: the on-line quantizer, and the product with a fixed weight.
 
 A product gives exact sums: blocks are shifted by their scales before they are added, so that the sum is one integer
-whatever the formats are. Row scales of the weight go into the requantizer that follows.
+whatever the formats are. Row scales of the weight go into the requantizer that follows. Products of several layers that
+one array is to compute get sums of one type (:func:`share_products`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -17,12 +19,13 @@ from mxhw.arithmetic.dataflow.streams import BlockCodes, BlockValues, Integers
 from mxhw.arithmetic.exact import operand
 from mxhw.arithmetic.online_dialect import encode_dialect
 from mxhw.arithmetic.online_scaled import encode_integer, integer_exponents
-from mxhw.arithmetic.units import Unit, unit_for
+from mxhw.arithmetic.recoding import common_weight_type
+from mxhw.arithmetic.units import Unit, unit_for, weight_type, weight_unit
 from mxhw.arithmetic.widths import signed_bits
 from mxhw.errors import InputError
 from mxhw.formats import DialectFormat, Encoded, Format, IntegerForm, IntegerFormat
 
-__all__ = ["DIALECT_SOURCE_EXPONENT", "Linear", "Quantize", "code_stream"]
+__all__ = ["DIALECT_SOURCE_EXPONENT", "Linear", "Quantize", "SumBounds", "code_stream", "share_products", "shared_type"]
 
 # At this exponent of the source, the stored exponent of a DialectFP4 block is the position of its leading one.
 DIALECT_SOURCE_EXPONENT = -13
@@ -72,6 +75,27 @@ class Quantize(Operation):
         return BlockValues(*encode_integer(blocks, self.y.bits, lowest))
 
 
+@dataclass(frozen=True)
+class SumBounds:
+    """What the type of sums follows from.
+
+    Attributes
+    ----------
+    floor : exponent of one unit of the weight's integers.
+    largest : magnitude that a sum can have, in these units.
+    """
+
+    floor: int
+    largest: int
+
+    @staticmethod
+    def joined(bounds: Iterable["SumBounds"]) -> "SumBounds":
+        """Return the bounds of sums that are all in the smallest of the units."""
+        every = tuple(bounds)
+        floor = min(each.floor for each in every)
+        return SumBounds(floor, max(each.largest << each.floor - floor for each in every))
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Operation):
     """Exact sums of products with a fixed weight [N, K].
@@ -81,6 +105,8 @@ class Linear(Operation):
     x : codes, with one scale a token or DialectFP4 blocks.
     weight_format : of the weight.
     encoded : the weight as the format stores it.
+    shared : weight type of an array that also computes with weights of other types; None for its own.
+    bounds : those of all products that the array computes; None for those of this one.
     """
 
     kind: ClassVar[str] = "linear"
@@ -88,6 +114,8 @@ class Linear(Operation):
     input_format: Format
     weight_format: Format
     encoded: Encoded
+    shared: str | None = None
+    bounds: SumBounds | None = None
 
     @staticmethod
     def of(weight: Tensor, x: BlockCodes, input_format: Format, weight_format: Format) -> "Linear":
@@ -111,6 +139,8 @@ class Linear(Operation):
     @cached_property
     def floor(self) -> int:
         """Exponent of the smallest unit of the weight's integers, of DialectFP4 blocks; else 0."""
+        if self.bounds is not None:
+            return self.bounds.floor
         return int(self.form.exponent.min()) if self.unit == "dialect" else 0
 
     @cached_property
@@ -119,8 +149,14 @@ class Linear(Operation):
         made = operand(self.form)
         matrix = made.matrix.double()
         if self.unit == "dialect":
-            matrix = matrix * torch.exp2((made.exponent - self.floor).double())[:, None]
-        return pad(matrix, (0, self.x.padded - matrix.shape[-1]))  # off with the zeros that fill up a weight's group
+            shift = made.exponent - self.floor
+            if int(shift.min()) < 0:
+                raise InputError(f"the unit of sums must be at most 2^{int(made.exponent.min())}, not 2^{self.floor}")
+            matrix = matrix * torch.exp2(shift.double())[:, None]
+        matrix = pad(matrix, (0, self.x.padded - matrix.shape[-1]))  # off with the zeros that fill up a weight's group
+        if self.bounds is not None and self._largest(matrix) > self.bounds.largest:
+            raise InputError(f"sums must be at most {self._largest(matrix)}, not {self.bounds.largest}: {self.bounds}")
+        return matrix
 
     @cached_property
     def scales(self) -> Tensor:
@@ -135,8 +171,13 @@ class Linear(Operation):
 
     @cached_property
     def largest(self) -> int:
-        """The largest magnitude that a sum can have with this weight."""
-        return self.x.largest * int(self.matrix.abs().sum(-1).max())
+        """The largest magnitude that a sum can have, with this weight or another one of the array."""
+        if self.bounds is not None:
+            return self.bounds.largest
+        return self._largest(self.matrix)
+
+    def _largest(self, matrix: Tensor) -> int:
+        return self.x.largest * int(matrix.abs().sum(-1).max())
 
     @property
     def inputs(self) -> tuple[BlockCodes]:
@@ -151,6 +192,33 @@ class Linear(Operation):
         if self.x.blocks == 1:
             return _exact(x.mantissas.flatten(-2), self.matrix) << x.scale
         return _exact(x.integers, self.matrix)
+
+
+def share_products(products: Sequence[Linear]) -> tuple[Linear, ...]:
+    """Return products of several layers as one array computes them: with sums of one type.
+
+    Their values stay what they are: integers are in the smallest of their units, and as wide as the widest.
+
+    Raises
+    ------
+    InputError
+        If their inputs differ, or no array has all their weights (:func:`mxhw.arithmetic.common_weight_type`).
+    """
+    first = products[0]
+    for each in products[1:]:
+        if (each.x, each.input_format, each.channels) != (first.x, first.input_format, first.channels):
+            raise InputError(f"products of {first.x} and {each.x} cannot share an array")
+    shared = shared_type([each.weight_format for each in products])
+    # Copies: the integers of each are in memory only while they are looked at.
+    bounds = SumBounds.joined(SumBounds(copy.floor, copy.largest) for copy in map(replace, products))
+    return tuple(replace(each, shared=shared, bounds=bounds) for each in products)
+
+
+def shared_type(formats: Sequence[Format]) -> str | None:
+    """Return the weight type of an array for all these weights; None if it is the own one of each."""
+    common = common_weight_type(formats)
+    mixed = any(weight_unit(fmt) == "bitmod" and weight_type(fmt) != common for fmt in formats)
+    return common if mixed else None
 
 
 def _exact(x: Tensor, matrix: Tensor) -> Tensor:

@@ -10,11 +10,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mxhw.arithmetic.functions.checks import check_integer
 from mxhw.arithmetic.functions.softmax import SoftmaxSpec, SoftmaxWeights
 from mxhw.arithmetic.mac import block_element
 from mxhw.formats import DIALECT_TABLE
 
-__all__ = ["BlockCodes", "BlockValues", "Indices", "Integers", "KeyWeights", "Scores", "StreamType", "StreamValue"]
+__all__ = [
+    "BankedScores",
+    "BlockCodes",
+    "BlockValues",
+    "Indices",
+    "Integers",
+    "KeyWeights",
+    "PassValues",
+    "Passes",
+    "RequestValues",
+    "Requests",
+    "Scores",
+    "StreamType",
+    "StreamValue",
+]
 
 # The largest scale of a block of codes that was made from int16 mantissas; see BlockCodes.
 LARGEST_SCALE = {"integer": 15, "dialect": 14}
@@ -99,25 +114,132 @@ class BlockValues:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Base-2 scores: for each token, head after head, one signed score per key that the token sees, first key first.
+class _KeyRows:
+    """One row a token and head, of the keys that the token sees.
 
-    A run holds int64 [batch, heads, tokens, keys], 0 where a key is not seen; keys are the tokens of the same run.
+    Attributes
+    ----------
+    heads : of queries.
+    keys : tokens of the longest sequence.
+    spec : of the softmax.
+    window : a token sees so many keys, the last of which is its own; None: all up to its own.
     """
 
     heads: int
     keys: int
     spec: SoftmaxSpec
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            check_integer("window", self.window, 1)
+
+    @property
+    def most(self) -> int:
+        """Keys that a token sees at most."""
+        return min(self.keys, self.window or self.keys)
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeyWeights:
+class Scores(_KeyRows):
+    """Base-2 scores: for each token, head after head, one signed score per key that the token sees, first key first.
+
+    A run holds int64 [batch, heads, tokens, keys], 0 where a key is not seen; keys are the tokens of the same run.
+    Where tokens of several sequences alternate it holds :class:`BankedScores`.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyWeights(_KeyRows):
     """Weights of keys, in the order of :class:`Scores`. A run holds the :class:`SoftmaxWeights` of its scores."""
 
-    heads: int
+
+@dataclass(frozen=True)
+class BankedScores:
+    """Scores of tokens of several sequences in any order; column j is the key at position j of the token's sequence.
+
+    Attributes
+    ----------
+    scores : int64 [1, heads, tokens, keys], 0 where a key is not seen; as many keys as the longest sequence has.
+    seen : bool [tokens, keys].
+    """
+
+    scores: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """What a language model is asked to do: one token of one sequence after the other, in chunks.
+
+    A chunk's tokens pass a layer before one of them enters the next. A run holds :class:`RequestValues`.
+    """
+
+    vocabulary: int
+    sequences: int
     keys: int
-    spec: SoftmaxSpec
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Field → the number of its values, in the order of a payload."""
+        flags = dict.fromkeys(("generated", "logits", "last"), 2)
+        return {"token": self.vocabulary, "position": self.keys, "sequence": self.sequences, **flags}
 
 
-StreamType = Integers | Indices | BlockCodes | Scores | KeyWeights
-StreamValue = Tensor | BlockValues | SoftmaxWeights
+@dataclass(frozen=True)
+class RequestValues:
+    """Int64 [1, requests], all of them.
+
+    Attributes
+    ----------
+    token : what is read, unless it is ``generated``.
+    position, sequence : where the token belongs.
+    generated : 1 to read, instead of ``token``, the arg-max of the newest logits of this sequence before.
+    logits : 1 if what follows the token is asked for: its last hidden state goes on to norm, head and arg-max.
+    last : 1 at the end of a chunk.
+    """
+
+    token: Tensor
+    position: Tensor
+    sequence: Tensor
+    generated: Tensor
+    logits: Tensor
+    last: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """[1, requests]."""
+        return self.token.shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passes:
+    """One token through one layer, one after the other. A run holds :class:`PassValues`."""
+
+    layers: int
+    sequences: int
+    keys: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Field → the number of its values, in the order of a payload."""
+        return {"position": self.keys, "sequence": self.sequences, "layer": self.layers, "logits": 2}
+
+
+@dataclass(frozen=True)
+class PassValues:
+    """Int64 [1, passes], all of them: what a request said of its token, and the layer."""
+
+    position: Tensor
+    sequence: Tensor
+    layer: Tensor
+    logits: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """[1, passes]."""
+        return self.position.shape
+
+
+StreamType = Integers | Indices | BlockCodes | Scores | KeyWeights | Requests | Passes
+StreamValue = Tensor | BlockValues | BankedScores | SoftmaxWeights | RequestValues | PassValues

@@ -110,15 +110,19 @@ class LayerNormSpec:
         input_bits: int = 24,
         gain_bits: int = 16,
         output_bits: int = 16,
+        largest_gain: float | None = None,
     ) -> "LayerNormSpec":
         """Return the unit for float gains and biases [D].
+
+        ``largest_gain`` is the largest magnitude of all units that are to have one shift, by default that of
+        ``weight``.
 
         Raises
         ------
         InputError
             If a bias does not fit the output; the message says which output exponent would do.
         """
-        gains, exponent = quantize_gains(weight, gain_bits)
+        gains, exponent = quantize_gains(weight, gain_bits, largest_gain)
         plain = torch.zeros(len(gains)) if bias is None else bias.detach()
         biases = (plain.double().flatten() * 2.0 ** (BIAS_FRACTION - output_exponent)).round()
         limit = 2.0 ** (output_bits + BIAS_FRACTION - 1) - 1

@@ -5,7 +5,7 @@ shift. Not here: scales that differ from token to token (the quantizers in front
 """
 
 from dataclasses import dataclass
-from math import floor, log2
+from math import floor, inf, log2
 
 import torch
 from torch import Tensor
@@ -76,9 +76,13 @@ class RequantizeSpec:
         output_exponent: int,
         output_bits: int = 16,
         multiplier_bits: int = 16,
+        largest_scale: float | None = None,
     ) -> "RequantizeSpec":
-        """Return the unit for float scales [N]: output ``x * 2**input_exponent * scales[n]`` at ``output_exponent``."""
-        multipliers, exponent = scale_multipliers(scales, multiplier_bits)
+        """Return the unit for float scales [N]: output ``x * 2**input_exponent * scales[n]`` at ``output_exponent``.
+
+        ``largest_scale`` is the largest of all units that are to have one shift, by default that of ``scales``.
+        """
+        multipliers, exponent = scale_multipliers(scales, multiplier_bits, largest_scale)
         plain = RequantizeSpec(
             multipliers=multipliers,
             largest=largest,
@@ -143,20 +147,26 @@ def requantize(x: Tensor, spec: RequantizeSpec) -> Tensor:
     return saturate(round_shift(product, spec.shift), spec.output_bits)
 
 
-def scale_multipliers(scales: Tensor, bits: int) -> tuple[tuple[int, ...], int]:
+def scale_multipliers(scales: Tensor, bits: int, largest: float | None = None) -> tuple[tuple[int, ...], int]:
     """Return unsigned multipliers of ``bits`` and an exponent e, ``scales ≈ multipliers * 2**e``.
 
-    The largest uses all bits; each is rounded half to even, so that it is off by at most ``2**(e - 1)``.
+    The largest, or ``largest`` in its place, uses all bits; each is rounded half to even, so that it is off by at most
+    ``2**(e - 1)``.
 
     Raises
     ------
     InputError
-        If a scale is negative or not finite, or all are 0.
+        If a scale is negative, not finite or above ``largest``, or all are 0.
     """
     scales = scales.detach().double().flatten()
-    if not scales.numel() or not bool(scales.isfinite().all()) or float(scales.min()) < 0 or float(scales.max()) == 0:
+    if not scales.numel() or not bool(scales.isfinite().all()) or float(scales.min()) < 0:
         raise InputError("scales must be finite, none negative and not all 0")
-    exponent = floor(log2(float(scales.max()))) - (bits - 1)
-    if float((scales.max() * 2.0**-exponent).round()) >= 2.0**bits:
+    top = float(scales.max()) if largest is None else largest
+    if not 0 < top < inf:
+        raise InputError("scales must be finite, none negative and not all 0")
+    if float(scales.max()) > top:
+        raise InputError(f"scales must be at most {top:g}, not {float(scales.max()):g}")
+    exponent = floor(log2(top)) - (bits - 1)
+    if round(top * 2.0**-exponent) >= 2**bits:
         exponent += 1
     return tuple((scales * 2.0**-exponent).round().long().tolist()), exponent

@@ -6,7 +6,7 @@ outputs with an exponent per token.
 """
 
 from dataclasses import dataclass
-from math import ceil, log2, sqrt
+from math import ceil, inf, log2, sqrt
 
 import torch
 from torch import Tensor
@@ -97,12 +97,20 @@ def relative_error(length: int) -> float:
     return inverse_root.WORST_RELATIVE_ERROR + (1 + sqrt(length)) * 2.0**-SQUARED_BITS
 
 
-def quantize_gains(gains: Tensor, bits: int) -> tuple[tuple[int, ...], int]:
-    """Return ``gains * sqrt(D)`` as signed integers of ``bits`` and their exponent, the smallest that fits."""
-    scaled = gains.detach().double().flatten() * sqrt(max(1, gains.numel()))
+def quantize_gains(gains: Tensor, bits: int, largest_gain: float | None = None) -> tuple[tuple[int, ...], int]:
+    """Return ``gains * sqrt(D)`` as signed integers of ``bits`` and their exponent, the smallest that fits.
+
+    ``largest_gain`` is the largest magnitude that must fit, by default that of ``gains``.
+    """
+    root = sqrt(max(1, gains.numel()))
+    scaled = gains.detach().double().flatten() * root
     if not scaled.numel() or not bool(scaled.isfinite().all()):
         raise InputError("gains must be finite numbers, at least one")
     largest, top = float(scaled.abs().max()), (1 << bits - 1) - 1
+    if largest_gain is not None:
+        if not largest <= largest_gain * root < inf:
+            raise InputError(f"gains must be at most {largest_gain:g} in magnitude, not {largest / root:g}")
+        largest = largest_gain * root
     exponent = ceil(log2(largest)) - (bits - 1) if largest > 0 else 0
     if round(largest * 2.0**-exponent) > top:
         exponent += 1
@@ -153,9 +161,14 @@ class RMSNormSpec:
         input_bits: int = 24,
         gain_bits: int = 16,
         output_bits: int = 16,
+        largest_gain: float | None = None,
     ) -> "RMSNormSpec":
-        """Return the unit for float gains [D]."""
-        gains, exponent = quantize_gains(weight, gain_bits)
+        """Return the unit for float gains [D].
+
+        ``largest_gain`` is the largest magnitude of all units that are to have one shift, by default that of
+        ``weight``.
+        """
+        gains, exponent = quantize_gains(weight, gain_bits, largest_gain)
         return RMSNormSpec(
             gains=gains,
             epsilon=round(len(gains) * eps * 2.0 ** (-2 * input_exponent)),

@@ -170,8 +170,12 @@ def base2_scores(products: Tensor, exponent: Tensor | int, spec: SoftmaxSpec) ->
     return saturate(round_shift(products, -torch.as_tensor(exponent) - spec.score_fraction), spec.score_bits)
 
 
-def softmax_weights(scores: Tensor, spec: SoftmaxSpec, visible: Tensor | None = None) -> SoftmaxWeights:
+def softmax_weights(
+    scores: Tensor, spec: SoftmaxSpec, visible: Tensor | None = None, *, seen: Tensor | None = None
+) -> SoftmaxWeights:
     """Return the weights of ``scores`` [..., T]; ``visible`` [...]: how many keys a row sees, all of them if None.
+
+    ``seen``, bool and broadcast to the scores, says which keys instead: those of a window, say.
 
     Raises
     ------
@@ -179,7 +183,8 @@ def softmax_weights(scores: Tensor, spec: SoftmaxSpec, visible: Tensor | None = 
         If a score does not fit ``spec.score_bits``.
     """
     check_signed("scores", scores, spec.score_bits)
-    seen = torch.ones_like(scores, dtype=torch.bool)
+    if seen is None:
+        seen = torch.ones_like(scores, dtype=torch.bool)
     if visible is not None:
         seen = torch.arange(scores.shape[-1], device=scores.device) < visible.unsqueeze(-1)
     largest = torch.where(seen, scores, -(1 << spec.score_bits - 1)).amax(-1, keepdim=True)

@@ -6,6 +6,7 @@ takes of a platform (`register_resources`) and when it takes and gives its beats
 """
 
 from mxhw.passes.emit.dataflow import components as _components  # noqa: F401  registers builders
+from mxhw.passes.emit.dataflow import control as _control  # noqa: F401  registers builders
 from mxhw.passes.emit.dataflow import products as _products  # noqa: F401  registers builders
 from mxhw.passes.emit.dataflow.balance import register_options
 from mxhw.passes.emit.dataflow.emit import EmittedDesign, emit_dataflow

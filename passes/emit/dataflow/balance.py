@@ -25,6 +25,7 @@ from mxhw.arithmetic.dataflow import (
     Bias,
     BlockCodes,
     Embedding,
+    Folded,
     IntegerGraph,
     LayerNorm,
     Linear,
@@ -41,10 +42,10 @@ from mxhw.hardware import Platform
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
 from mxhw.passes.emit.dataflow.place import Placed, place_graph
 from mxhw.passes.emit.dataflow.registry import OperationTable
-from mxhw.passes.emit.dataflow.resources import Resources, fifo_resources, step_resources
+from mxhw.passes.emit.dataflow.resources import Resources, fifo_resources, linear_layers, step_resources
 from mxhw.passes.emit.dataflow.schedule import step_interval
 
-__all__ = ["Balanced", "Option", "balance", "last_position", "register_options", "step_options"]
+__all__ = ["Balanced", "Option", "Sizing", "balance", "last_position", "register_options", "step_options"]
 
 MOST_COLUMNS = 64
 MOST_LANES = 16
@@ -94,6 +95,7 @@ class Balanced:
 
 
 Choices = Callable[[Any], Iterable[Sizes]]
+Sizing = Callable[[Any, Mapping[str, Placed]], dict[tuple[str, str], int]]
 _CHOICES: OperationTable[Choices] = OperationTable()
 
 
@@ -110,6 +112,8 @@ def balance(
     position: int | None = None,
     weight_port: int | None = None,
     fixed: Mapping[str, Sizes] | None = None,
+    times: Mapping[str, int] | None = None,
+    sizing: Sizing = fifo_depths,
 ) -> Balanced:
     """Return the parallelism with the smallest interval that fits a share of the platform's budget, FIFOs included.
 
@@ -120,6 +124,8 @@ def balance(
     position : of the token whose interval counts, for attention; by default the last one of the longest sequence.
     weight_port : bits a cycle of the memory port that weights come through; None: they lie in memories of the design.
     fixed : sizes of steps that are not to be chosen; what they leave open is.
+    times : how often a token passes a step, once where nothing is said: layers that share it.
+    sizing : gives the depths of the FIFOs.
 
     Raises
     ------
@@ -132,10 +138,17 @@ def balance(
         raise InputError(f"weight_port must be at least 1 bit a cycle, not {weight_port!r}")
     inside = weight_port is None
     options = {
-        name: step_options(step, platform, position=position, weights_inside=inside, fixed=(fixed or {}).get(name))
+        name: step_options(
+            step,
+            platform,
+            position=position,
+            weights_inside=inside,
+            fixed=(fixed or {}).get(name),
+            times=(times or {}).get(name, 1),
+        )
         for name, step in graph.steps.items()
     }
-    least = 0 if weight_port is None else ceil(_weight_bits(graph) / weight_port)
+    least = 0 if weight_port is None else ceil(_weight_bits(graph, times or {}) / weight_port)
     budget = {name: amount.value * share for name, amount in platform.budget.items()}
     fifos = Resources({})
     for _ in range(_ROUNDS):
@@ -145,7 +158,7 @@ def balance(
             raise _too_small(options, fifos, budget, platform, share)
         parallelism = {name: option.sizes for name, option in chosen.items() if option.sizes}
         placed = place_graph(graph, parallelism)
-        depths = fifo_depths(graph, placed)
+        depths = sizing(graph, placed)
         needed = fifo_resources(graph, placed, depths, platform)
         total = sum((option.resources for option in chosen.values()), needed)
         if all(total[name] <= amount for name, amount in budget.items()):
@@ -164,8 +177,11 @@ def step_options(
     position: int | None = None,
     weights_inside: bool = True,
     fixed: Sizes | None = None,
+    times: int = 1,
 ) -> list[Option]:
     """Return what a step may be built as, quickest last; those that are neither quicker nor smaller are left out.
+
+    An option's interval is that of a token, which passes the step so many ``times``.
 
     Raises InputError if it cannot be built with the ``fixed`` sizes.
     """
@@ -179,7 +195,7 @@ def step_options(
             refused = error  # sizes that this component does not take together
             continue
         resources = step_resources(operation, placed, platform, weights_inside=weights_inside)
-        found.append(Option(dict(sizes), step_interval(operation, placed, at), resources))
+        found.append(Option(dict(sizes), step_interval(operation, placed, at) * times, resources))
 
     if not found and refused is not None:
         raise refused
@@ -271,15 +287,17 @@ def _too_small(
 
 
 def _products(graph: IntegerGraph) -> set[str]:
-    return {name for name, step in graph.steps.items() if isinstance(step.operation, Linear)}
+    return {name for name, step in graph.steps.items() if linear_layers(step.operation)}
 
 
-def _weight_bits(graph: IntegerGraph) -> int:
-    """Bits of all weights, as the memories of one column hold them: codes, and what stands beside the groups."""
+def _weight_bits(graph: IntegerGraph, times: Mapping[str, int]) -> int:
+    """Bits of the weights that a token meets, as the memories of one column hold them: codes, and what stands beside
+    the groups. Of layers that share a unit it meets one each of the ``times`` that it passes."""
     total = 0
     for name in _products(graph):
         gemm: Any = _placed(graph.steps[name], {"columns": 1}).component.gemm  # type: ignore[attr-defined]
-        total += gemm.weights_depth * gemm.weights_width + gemm.metadata_depth * gemm.metadata_width
+        bits = gemm.weights_depth * gemm.weights_width + gemm.metadata_depth * gemm.metadata_width
+        total += bits // gemm.layers * times.get(name, 1)
     return total
 
 
@@ -308,6 +326,13 @@ def _product_choices(operation: Linear) -> Iterator[Sizes]:
             yield {"columns": columns, "lanes": lanes}
 
 
+@register_options(Linear, folded=True)
+def _folded_product_choices(operation: Folded) -> Iterator[Sizes]:
+    assert isinstance(operation.first, Linear)
+    return _product_choices(operation.first)
+
+
+@register_options(Requantize, Bias, RMSNorm, LayerNorm, folded=True)
 @register_options(Requantize, Bias, Add, Multiply, ReLU, Activation, RMSNorm, LayerNorm, Embedding, Quantize)
 def _function_choices(operation: Operation) -> Iterator[Sizes]:
     output = operation.output

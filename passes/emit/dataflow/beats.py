@@ -14,16 +14,22 @@ from amaranth.hdl import Shape, ShapeLike, unsigned
 from torch import Tensor
 
 from mxhw.arithmetic.dataflow import (
+    BankedScores,
     BlockCodes,
     BlockValues,
     Indices,
     Integers,
     KeyWeights,
+    Passes,
+    PassValues,
+    Requests,
+    RequestValues,
     Scores,
     StreamType,
     StreamValue,
 )
 from mxhw.errors import InputError
+from mxhw.rtl_templates.control.payloads import index_shape, pass_layout, request_layout
 from mxhw.rtl_templates.dataflow.payloads import code_layout, integer_layout
 from mxhw.rtl_templates.function.softmax_weights import score_layout, weight_layout
 from mxhw.sim.beats import Array
@@ -65,8 +71,12 @@ def payload_shape(kind: StreamType, lanes: int) -> ShapeLike:
             return unsigned(Shape.cast(range(max(2, kind.count))).width)
         case Scores():
             return score_layout(kind.spec)
+        case Requests():
+            return request_layout(kind)
+        case Passes():
+            return pass_layout(kind)
         case KeyWeights():
-            return weight_layout(kind.spec, kind.keys)
+            return weight_layout(kind.spec, kind.most)
 
 
 def payload_bits(kind: StreamType, lanes: int) -> int:
@@ -87,9 +97,9 @@ def lane_unit(kind: StreamType) -> int:
 
 
 def token_beats(kind: StreamType, lanes: int, runs: int, tokens: int) -> int | tuple[int, ...]:
-    """Return the beats of a token; one number a token for scores and weights, whose tokens see more and more keys."""
+    """Return the beats of a token; one number a token for scores and weights, whose tokens see several keys."""
     if isinstance(kind, Scores | KeyWeights):
-        return tuple(kind.heads * (token + 1) for token in range(tokens)) * runs
+        return tuple(kind.heads * min(token + 1, kind.most) for token in range(tokens)) * runs
     return vector_length(kind) // lanes
 
 
@@ -104,6 +114,9 @@ def stream_beats(value: StreamValue, kind: StreamType, lanes: int = 1) -> Array:
 
 def check_value(name: str, value: Any, kind: StreamType) -> None:
     """Raise InputError unless ``value`` is one of a stream: its shape, and integers in their range."""
+    if isinstance(kind, Requests | Passes):
+        _check_control(name, value, kind)
+        return
     whole = value.codes if isinstance(value, BlockValues) else value
     length: tuple[int, ...] = ()
     low, high = 0, 0
@@ -132,11 +145,25 @@ def check_value(name: str, value: Any, kind: StreamType) -> None:
         raise InputError(f"the values of {name} must be from {low} to {high}, not {found}")
 
 
+def _check_control(name: str, value: Any, kind: Requests | Passes) -> None:
+    """Raise InputError unless every field is one of indices, all of them of one shape."""
+    wanted = RequestValues if isinstance(kind, Requests) else PassValues
+    if not isinstance(value, wanted):
+        raise InputError(f"the values of {name} must be {wanted.__name__}, not {value!r}")
+    for field, count in kind.counts.items():
+        check_value(f"{name}.{field}", getattr(value, field), Indices(count=count))
+    shapes = {field: list(getattr(value, field).shape) for field in kind.counts}
+    if any(shape != list(value.shape) for shape in shapes.values()):
+        raise InputError(f"the fields of {name} must have one shape, not {shapes}")
+
+
 def _fields(value: Any, kind: StreamType, lanes: int) -> list[Field]:
     """Return the fields of all beats, in the order of :func:`payload_shape`."""
     match kind:
         case Integers():
             return [Field(_rows(value, lanes), kind.bits)]
+        case Requests() | Passes():
+            return [Field(_rows(getattr(value, each), 1), index_shape(n).width) for each, n in kind.counts.items()]
         case Indices():
             return [Field(_rows(value, 1), payload_bits(kind, 1))]
         case BlockCodes():
@@ -149,14 +176,15 @@ def _fields(value: Any, kind: StreamType, lanes: int) -> list[Field]:
             ]
             return [Field(_rows(value.codes, lanes), kind.bits), *repeated]
         case Scores():
-            return [Field(_seen(value), kind.spec.score_bits), Field(_last(value), 1)]
+            scores, seen = _scores(value, kind)
+            return [Field(_seen(scores, seen), kind.spec.score_bits), Field(_last(scores, seen), 1)]
         case KeyWeights():
-            spec = kind.spec
+            spec, seen = kind.spec, value.seen
             return [
-                *(Field(_seen(part), spec.weight_bits) for part in (value.weight, value.mantissa)),
-                Field(_seen(value.shift), Shape.cast(range(spec.shift_largest + 1)).width),
-                Field(_seen(value.weight.cumsum(-1)), spec.sum_bits(kind.keys)),
-                Field(_last(value.weight), 1),
+                *(Field(_seen(part, seen), spec.weight_bits) for part in (value.weight, value.mantissa)),
+                Field(_seen(value.shift, seen), Shape.cast(range(spec.shift_largest + 1)).width),
+                Field(_seen(value.weight.cumsum(-1), seen), spec.sum_bits(kind.most)),
+                Field(_last(value.weight, seen), 1),
             ]
 
 
@@ -164,19 +192,25 @@ def _rows(value: Tensor, lanes: int) -> Array:
     return value.reshape(-1, lanes).numpy()
 
 
-def _seen(value: Tensor) -> Array:
-    """Return [batch, heads, tokens, keys] in the order of the stream: a key of a later token has no beat."""
-    rows = value.transpose(1, 2)
-    keys = torch.arange(rows.shape[-1])
-    seen = keys <= torch.arange(rows.shape[1])[:, None, None]
-    return np.asarray(rows[seen.expand(rows.shape)].numpy())
-
-
-def _last(value: Tensor) -> Array:
-    """Return 1 for the last key that each token sees, 0 for the others."""
+def _scores(value: Tensor | BankedScores, kind: Scores) -> tuple[Tensor, Tensor]:
+    """Return scores, and which keys a token sees: those up to its own, and of these the last ones of a window."""
+    if isinstance(value, BankedScores):
+        return value.scores, value.seen
     tokens, keys = value.shape[-2:]
-    last = torch.arange(keys) == torch.arange(tokens)[:, None]
-    return _seen(last.long().expand(value.shape))
+    before = torch.arange(tokens)[:, None] - torch.arange(keys)
+    return value, (before >= 0) & (before < kind.most)
+
+
+def _seen(value: Tensor, seen: Tensor) -> Array:
+    """Return [batch, heads, tokens, keys] in the order of the stream: a key that is not seen has no beat."""
+    rows = seen.expand(value.shape).transpose(1, 2)
+    return np.asarray(value.transpose(1, 2)[rows].numpy())
+
+
+def _last(value: Tensor, seen: Tensor) -> Array:
+    """Return 1 for the last key that each token sees, 0 for the others."""
+    last = seen & (seen.cumsum(-1) == seen.sum(-1, keepdim=True))
+    return _seen(last.long().expand(value.shape), seen)
 
 
 def pack_fields(fields: Sequence[Field]) -> Array:

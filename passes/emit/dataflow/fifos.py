@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from mxhw.arithmetic.dataflow import Indices, IntegerGraph
+from mxhw.arithmetic.dataflow import IntegerGraph, KeyWeights, Scores
 from mxhw.passes.emit.dataflow.events import IntArray
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.schedule import TimedGraph
@@ -83,17 +83,12 @@ def _stubborn(edges: list[tuple[str, str]], works: Callable[..., bool]) -> list[
 def sizing_positions(graph: IntegerGraph, placed: Mapping[str, Placed]) -> list[int]:
     """Return the positions of tokens that show all that a run can: the first ones of a sequence, and the last ones.
 
-    Whole row tiles of every product, filled with the start of another sequence; without positions in the graph, tokens
-    of position 0.
+    Whole row tiles of every product, filled with the start of another sequence; without attention in the graph, which
+    alone does more for later tokens, tokens of position 0.
     """
     rows = int(np.lcm.reduce([step.parallelism.get("rows", 1) for step in placed.values()]))
     tokens = -(-_TOKENS // rows) * rows
-    keys = [
-        kind.count
-        for step in graph.steps.values()
-        for source, kind in zip(step.inputs, step.operation.inputs, strict=True)
-        if source in graph.inputs and isinstance(kind, Indices) and len(step.inputs) > 1
-    ]
+    keys = [kind.keys for kind in graph.types.values() if isinstance(kind, Scores | KeyWeights)]
     if not keys:
         return [0] * tokens
     count = min(keys)

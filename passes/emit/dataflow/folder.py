@@ -37,9 +37,13 @@ class Writer:
 
     def write_beside(self, path: str, text: str) -> None:
         """Write a file that does not count for the hash."""
+        self.write_binary(path, text.encode())
+
+    def write_binary(self, path: str, content: bytes) -> None:
+        """Write a file of any kind that does not count for the hash."""
         file = self._place / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        file.write_bytes(content)
 
     @property
     def digest(self) -> str:

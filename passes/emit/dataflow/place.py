@@ -182,14 +182,19 @@ def place_graph(graph: IntegerGraph, parallelism: Parallelism | None = None) -> 
     return {name: placed[name] for name in graph.steps}
 
 
-def input_lanes(graph: IntegerGraph, placed: Mapping[str, Placed]) -> dict[str, int]:
-    """Return the elements of a beat of each input of the design: what its first reader takes."""
+def input_lanes(
+    graph: IntegerGraph, placed: Mapping[str, Placed], feedback: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, int]:
+    """Return the elements of a beat of each input of the design: what its first reader takes.
+
+    ``feedback``: inputs that come from steps, and have their beats.
+    """
     lanes = dict.fromkeys(graph.inputs, 1)
     for step in reversed(graph.steps.values()):
         for source, port in zip(step.inputs, placed[step.name].inputs, strict=True):
             if source in lanes:
                 lanes[source] = port.lanes
-    return lanes
+    return lanes | {source: placed[step].output.lanes for source, step in feedback.items()}
 
 
 def _place(step: Step, given: Mapping[str, int], reader_lanes: int | None) -> Placed:

@@ -6,7 +6,7 @@ from math import ceil
 
 from mxhw.arithmetic.dataflow import IntegerGraph
 from mxhw.hardware import Platform
-from mxhw.passes.emit.dataflow.balance import balance, last_position
+from mxhw.passes.emit.dataflow.balance import Sizing, balance, last_position
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
 from mxhw.passes.emit.dataflow.place import Parallelism, place_graph
 from mxhw.passes.emit.dataflow.resources import Resources
@@ -47,26 +47,29 @@ def plan_design(
     platform: Platform | None = None,
     share: float = 1.0,
     fixed: Parallelism | None = None,
+    times: Mapping[str, int] | None = None,
+    sizing: Sizing = fifo_depths,
 ) -> DesignPlan:
     """Return the plan of a design: balanced under a platform's budget, or the components' own small parallelism.
 
     Parameters
     ----------
     fixed : parallelism of steps for which it is not to be chosen.
+    times, sizing : see :func:`.balance.balance`.
 
     Raises
     ------
     InputError
         If the design exceeds the platform, or a step cannot be built so.
     """
-    fixed = fixed or {}
+    fixed, times = fixed or {}, times or {}
     if platform is not None:
-        found = balance(graph, platform, share=share, fixed=fixed)
+        found = balance(graph, platform, share=share, fixed=fixed, times=times, sizing=sizing)
         intervals = {name: ceil(cycles) for name, cycles in found.intervals.items()}
         return DesignPlan(found.parallelism, found.depths, intervals, found.resources, platform.name)
     placed = place_graph(graph, fixed)
     intervals = {
-        name: ceil(step_interval(step.operation, placed[name], last_position(step.operation)))
+        name: ceil(step_interval(step.operation, placed[name], last_position(step.operation)) * times.get(name, 1))
         for name, step in graph.steps.items()
     }
-    return DesignPlan(fixed, fifo_depths(graph, placed), intervals, {})
+    return DesignPlan(fixed, sizing(graph, placed), intervals, {})

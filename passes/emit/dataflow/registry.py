@@ -1,12 +1,12 @@
 """What is registered for classes of operations: components, timing, resources, choices of sizes."""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mxhw.arithmetic.dataflow import Folded, Operation
 from mxhw.extensions import Table, track
 
-__all__ = ["OperationTable", "track_tables"]
+__all__ = ["OperationTable", "members_of", "track_tables"]
 
 EntryT = TypeVar("EntryT")
 _tables: list["OperationTable[object]"] = []
@@ -38,9 +38,14 @@ class OperationTable(Generic[EntryT]):
     def find(self, operation: Operation) -> EntryT | None:
         """Return the entry of an operation; None if there is none."""
         folded = isinstance(operation, Folded)
-        kind = type(operation.first if isinstance(operation, Folded) else operation)
+        kind = type(members_of(operation)[0])
         keys = ((folded, each) for each in kind.__mro__)
         return next((self.entries[key] for key in keys if key in self.entries), None)
+
+
+def members_of(operation: Operation) -> tuple[Any, ...]:
+    """Return the operations of the layers that share a unit; of any other operation, that one."""
+    return operation.members if isinstance(operation, Folded) else (operation,)
 
 
 def track_tables() -> None:

@@ -3,26 +3,26 @@
 How a figure comes about:
 
 - Products are costed as GEMM units (:func:`mxhw.hardware.gemm_costs`): processing elements, decoders, drain, control
-  and memories, each synthesised and counted. On FPGAs they use no DSP block. The shift by a token's scale is not
-  counted, nor are flip-flops.
+  and memories, each synthesised and counted; one that layers share has the memories of all. On FPGAs they use no DSP
+  block. The shift by a token's scale is not counted, nor are flip-flops.
 - Everything else is a unit of the table at its measured parameters, times its lanes, times the ratio of the width that
   its size goes with (bits of an operand; the product of both operands' bits for a multiplier). What lanes share (a
   norm's root, a quantizer's control) is counted once a lane, so that wide units are overestimated. On FPGAs the
   measurement with DSP blocks counts.
 - Attention is ``lanes`` INT8 multipliers with accumulators, and the softmax weighing without its memories in place of
   control and shifts; its division is a requantizer a lane.
-- Memories are counted by depth and width (:mod:`mxhw.hardware.memories`).
+- Memories are counted by depth and width (:mod:`mxhw.hardware.memories`); a unit that layers share has the constants
+  of all.
 
 Converters, forks, and the pointers of FIFOs are not counted. `bench/resources.py` compares estimates with synthesis.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mxhw.arithmetic import weight_exponents
 from mxhw.arithmetic.dataflow import (
     Activation,
     Add,
@@ -31,6 +31,7 @@ from mxhw.arithmetic.dataflow import (
     AttentionWeights,
     Bias,
     Embedding,
+    Folded,
     IntegerGraph,
     LayerNorm,
     Linear,
@@ -42,16 +43,17 @@ from mxhw.arithmetic.dataflow import (
     RMSNorm,
     Rope,
 )
-from mxhw.hardware import GemmBatch, GemmWork, Platform
+from mxhw.hardware import GemmBatch, GemmUnit, GemmWork, Platform
 from mxhw.hardware.components import Component, measured_units
 from mxhw.hardware.cost import gemm_costs
 from mxhw.hardware.memories import Memory, asic_area, fpga_blocks
 from mxhw.passes.analysis.units import gemm_unit
 from mxhw.passes.emit.dataflow.place import Placed
-from mxhw.passes.emit.dataflow.registry import OperationTable
+from mxhw.passes.emit.dataflow.registry import OperationTable, members_of
 from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
+from mxhw.rtl_templates.function.channels import channel_memory
 
-__all__ = ["Resources", "fifo_resources", "register_resources", "step_resources"]
+__all__ = ["Resources", "fifo_resources", "linear_layers", "register_resources", "step_resources"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def step_resources(
 
     ``weights_inside``: the weights of products lie in memories of the design.
     """
-    if isinstance(operation, Linear):
-        return _product(operation, placed, platform, weights_inside)
+    if layers := linear_layers(operation):
+        return _product(layers, placed, platform, weights_inside)
     estimate = _ESTIMATES.find(operation)
     parts = [] if estimate is None else estimate(operation, placed)
     return sum((_part(part, platform) for part in parts), Resources({}))
@@ -142,46 +144,83 @@ def _memory(words: int, bits: int, platform: Platform) -> Resources:
     return Resources({"bram": float(blocks.sum()), "lut": float(luts.sum())})
 
 
-def _product(operation: Linear, placed: Placed, platform: Platform, weights_inside: bool) -> Resources:
-    sizes = placed.parallelism
+def linear_layers(operation: Operation) -> tuple[Linear, ...]:
+    """Return the products that a product's unit serves, one a layer; nothing for other operations."""
+    members = operation.members if isinstance(operation, Folded) else (operation,)
+    return tuple(member for member in members if isinstance(member, Linear))
+
+
+def _product(layers: tuple[Linear, ...], placed: Placed, platform: Platform, weights_inside: bool) -> Resources:
+    sizes, first = placed.parallelism, layers[0]
     rows, columns = sizes["rows"], sizes["columns"]
-    exponents = {"exponents": weight_exponents(operation.form)} if operation.unit == "dialect" else {}
-    unit = gemm_unit(
-        operation.input_format, operation.weight_format, operation.x.length, lanes=sizes["lanes"], **exponents
-    )
-    assert unit is not None, "the operation was made for a pair of formats that has a unit"
-    work = GemmWork(m=rows, n=operation.channels, k=operation.x.length)
+    work = GemmWork(m=rows, n=first.channels, k=first.x.length)
+    unit = _gemm_unit(first, placed)
     costs = gemm_costs(GemmBatch([unit], [work]), rows, np.array([[columns]]), platform)
     amounts = {name: float(costs.resource(name)[0, 0]) for name in platform.budget}
-    if not weights_inside:
-        memory = gemm_memory(operation, placed, platform)
-        amounts = {name: max(0.0, amount - memory[name]) for name, amount in amounts.items()}
-    return Resources(amounts)
+    if weights_inside and len(layers) == 1:
+        return Resources(amounts)
+    # The costs have the memories of one layer.
+    counted = gemm_memory(placed, platform, layers=1)
+    without = Resources({name: max(0.0, amount - counted[name]) for name, amount in amounts.items()})
+    return without + gemm_memory(placed, platform, layers=len(layers)) if weights_inside else without
 
 
-def gemm_memory(operation: Linear, placed: Placed, platform: Platform) -> Resources:
-    """Return what the memories of a product's weights take."""
+def _gemm_unit(operation: Linear, placed: Placed) -> GemmUnit:
+    """Return what a product's array is costed as; one that formats share has the type that has all their values."""
     gemm: Any = placed.component.gemm  # type: ignore[attr-defined]
-    found = _memory(gemm.weights_depth, gemm.weights_width, platform)
-    return found + _memory(gemm.metadata_depth, gemm.metadata_width, platform) if gemm.metadata_depth else found
+    x_format, w_format, lanes = operation.input_format, operation.weight_format, placed.parallelism["lanes"]
+    if operation.unit == "dialect":
+        unit = gemm_unit(x_format, w_format, operation.x.length, exponents=gemm.weight_exponents, lanes=lanes)
+    else:
+        unit = gemm_unit(x_format, w_format, operation.x.length, lanes=lanes)
+    assert unit is not None, "the operation was made for a pair of formats that has a unit"
+    if operation.unit == "dialect" or gemm.weight_type.name == unit.weight_type:
+        return unit
+    return replace(
+        unit,
+        weight_type=gemm.weight_type.name,
+        terms=gemm.terms,
+        code_bits=gemm.code_bits,
+        metadata_bits=gemm.metadata_width // gemm.shape.columns,
+        accumulator_bits=gemm.accumulator_width,
+    )
+
+
+def gemm_memory(placed: Placed, platform: Platform, *, layers: int) -> Resources:
+    """Return what the memories of a product's weights take for so many of the layers that it serves."""
+    gemm: Any = placed.component.gemm  # type: ignore[attr-defined]
+    depths = (depth // gemm.layers * layers for depth in (gemm.weights_depth, gemm.metadata_depth))
+    memories = zip(depths, (gemm.weights_width, gemm.metadata_width), strict=True)
+    return sum((_memory(depth, width, platform) for depth, width in memories if depth), Resources({}))
 
 
 def _lanes(placed: Placed) -> int:
     return placed.output.lanes
 
 
+def _constants(values: Sequence[Sequence[Any]], placed: Placed, bits: int) -> tuple[tuple[int, int], ...]:
+    """Return the memory for constants [layers][channels], if one is needed."""
+    words, together = channel_memory(values, _lanes(placed))
+    return ((words, together * bits),) if words else ()
+
+
 @register_resources(Requantize)
-def _requantize(operation: Requantize, placed: Placed) -> list[Part]:
-    spec = operation.spec
-    words = (spec.length // _lanes(placed), _lanes(placed) * spec.multiplier_bits)
-    memories = (words,) if len(set(spec.multipliers)) > 1 else ()
+@register_resources(Requantize, folded=True)
+def _requantize(operation: Operation, placed: Placed) -> list[Part]:
+    layers = members_of(operation)
+    spec, length = layers[0].spec, layers[0].x.length
+    multipliers = [each.spec.multipliers * (length // each.spec.length) for each in layers]
+    memories = _constants(multipliers, placed, spec.multiplier_bits)
     return [Part("requantize", _lanes(placed) * spec.widths.reduced / 32, memories, keeps_tables=False)]
 
 
 @register_resources(Bias)
-def _bias(operation: Bias, placed: Placed) -> list[Part]:
-    words = (operation.x.length // _lanes(placed), _lanes(placed) * operation.x.bits)
-    return [Part("add", _lanes(placed) * operation.x.bits / 24, (words,))]
+@register_resources(Bias, folded=True)
+def _bias(operation: Operation, placed: Placed) -> list[Part]:
+    layers = members_of(operation)
+    bits = layers[0].x.bits
+    memories = _constants([each.values for each in layers], placed, bits)
+    return [Part("add", _lanes(placed) * bits / 24, memories)]
 
 
 @register_resources(Add)
@@ -208,12 +247,13 @@ def _activation(operation: Activation, placed: Placed) -> list[Part]:
 
 
 @register_resources(RMSNorm, LayerNorm)
-def _norm(operation: RMSNorm | LayerNorm, placed: Placed) -> list[Part]:
-    spec, lanes = operation.spec, _lanes(placed)
+@register_resources(RMSNorm, LayerNorm, folded=True)
+def _norm(operation: Operation, placed: Placed) -> list[Part]:
+    layers = members_of(operation)
+    spec, lanes = layers[0].spec, _lanes(placed)
     # Two stores of a vector and a result's delay, and the gains.
-    beats = spec.length // lanes
-    stores = ((beats + 16, lanes * spec.input_bits),) * 2
-    gains = ((beats, lanes * spec.gain_bits),) if len(set(spec.gains)) > 1 else ()
+    stores = ((spec.length // lanes + 16, lanes * spec.input_bits),) * 2
+    gains = _constants([each.spec.gains for each in layers], placed, spec.gain_bits)
     return [Part(operation.kind, lanes * spec.input_bits / 24, stores + gains)]
 
 
@@ -242,7 +282,7 @@ def _embedding(operation: Embedding, placed: Placed) -> list[Part]:
 
 @register_resources(AttentionWeights)
 def _attention_weights(operation: AttentionWeights, placed: Placed) -> list[Part]:
-    spec, keys = operation.x.spec, operation.x.keys
+    spec, keys = operation.x.spec, operation.x.most
     table = (spec.exp2.entries, spec.exp2.word_bits)
     return [Part("softmax_weights", spec.score_bits / 24, ((keys + 1, spec.score_bits), table))]
 
@@ -251,7 +291,7 @@ def _attention_weights(operation: AttentionWeights, placed: Placed) -> list[Part
 def _attention_scores(operation: AttentionScores, placed: Placed) -> list[Part]:
     query, key, lanes = operation.query, operation.key, placed.inputs[0].lanes
     memories = (
-        (operation.y.keys * key.length // lanes, lanes * key.bits),
+        (operation.banks * operation.y.keys * key.length // lanes, lanes * key.bits),
         (2 * query.length // lanes, lanes * query.bits),
     )
     return [Part("int_mac", lanes, memories), Part("softmax_weights", 1, keeps_tables=False)]
@@ -260,9 +300,12 @@ def _attention_scores(operation: AttentionScores, placed: Placed) -> list[Part]:
 @register_resources(AttentionValues)
 def _attention_values(operation: AttentionValues, placed: Placed) -> list[Part]:
     value, lanes = operation.value, placed.inputs[1].lanes
-    keys = operation.weights.keys
-    sums = lanes * operation.weights.spec.value_sum_bits(keys, value.bits)
-    memories = ((keys * value.length // lanes, lanes * value.bits), (value.block // lanes, sums))
+    keys, banks = operation.weights.keys, operation.banks
+    sums = lanes * operation.weights.spec.value_sum_bits(operation.weights.most, value.bits)
+    memories = ((banks * keys * value.length // lanes, lanes * value.bits), (value.block // lanes, sums))
+    unit: Any = placed.component
+    if unit.scales is not None:
+        memories += ((banks * value.blocks, unit.scales.row_bits),)
     # A weight has twice the bits of a code; each output lane divides like a requantizer, with the softmax's table.
     return [
         Part("int_mac", 2 * lanes, memories),

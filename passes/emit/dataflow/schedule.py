@@ -13,17 +13,43 @@ from functools import cached_property
 import numpy as np
 
 from mxhw.arithmetic.dataflow import Indices, IntegerGraph, KeyWeights, Operation, Scores
-from mxhw.passes.emit.dataflow import timing_functions, timing_products
+from mxhw.passes.emit.dataflow import timing_control, timing_functions, timing_products
 from mxhw.passes.emit.dataflow.events import DeadlockError, Events, IntArray, LateError, Times
 from mxhw.passes.emit.dataflow.place import Placed, input_lanes
-from mxhw.passes.emit.dataflow.timing import Component, Port, Work, fifo_latency, stream_beats, time_component
+from mxhw.passes.emit.dataflow.registry import members_of
+from mxhw.passes.emit.dataflow.timing import (
+    Component,
+    ControlSchedule,
+    Port,
+    Work,
+    fifo_latency,
+    stream_beats,
+    time_component,
+)
 from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
 
-__all__ = ["TimedGraph", "step_interval"]
+__all__ = ["Loops", "TimedGraph", "step_interval"]
 
-_RULES = timing_functions, timing_products  # importing them registers their rules
-_OUTSIDE = ""
+_RULES = timing_control, timing_functions, timing_products  # importing them registers their rules
+_OUTSIDE, _FEEDBACK = "", "(feedback)"
 _TRIAL = 6  # row tiles after which a component alone is in its steady state
+
+
+@dataclass(frozen=True, eq=False)
+class Loops:
+    """What a design with feedback has beside its graph.
+
+    Attributes
+    ----------
+    feedback : input → the step that it comes from. Nothing holds that step up: the FIFOs behind have room for all.
+    positions, banks : of the tokens of every stream.
+    control : the requests of the run.
+    """
+
+    feedback: Mapping[str, str]
+    positions: Mapping[str, IntArray]
+    banks: Mapping[str, IntArray]
+    control: ControlSchedule
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,7 @@ class TimedGraph:
     placed : the component of every step, as :func:`.place.place_graph` gives them.
     positions : of the tokens of the run, in order.
     depths : of the FIFOs, :data:`.top.DEFAULT_FIFO` where nothing is said; None: all unlimited.
+    loops : of a design with feedback, whose streams have different tokens.
 
     Attributes
     ----------
@@ -56,8 +83,9 @@ class TimedGraph:
         placed: Mapping[str, Placed],
         positions: IntArray,
         depths: Depths | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        self.graph, self._placed = graph, placed
+        self.graph, self._placed, self._loops = graph, placed, loops
         self.positions = np.asarray(positions, dtype=np.int64)
         self._depths = depths
         self.events = Events()
@@ -72,13 +100,19 @@ class TimedGraph:
                 self._readers[source].append((step.name, port.member))
         for name in graph.outputs:
             self._readers[name].append((_OUTSIDE, ""))
-        lanes = input_lanes(graph, placed)
+        feedback = {} if loops is None else loops.feedback
+        for source, step in feedback.items():
+            self._readers[step].append((_FEEDBACK, source))
+        lanes = input_lanes(graph, placed, feedback)
         for name, kind in graph.inputs.items():
-            beats = int(stream_beats(kind, lanes[name], self.positions).sum())
+            beats = int(stream_beats(kind, lanes[name], self._tokens(name)).sum())
             self.inputs[name] = self.events.series(f"input {name}", beats)
             self._fork(name, self.inputs[name], lanes[name])
         for step in graph.steps.values():
             self._add(step.name, step.operation, step.inputs)
+        for source, step_name in feedback.items():
+            given = self._branches[step_name, _FEEDBACK, source]
+            self.events.after(self.inputs.pop(source), given.writes, 0, back=True)
 
     def earliest(self) -> Times:
         """Return the time of every event; raises :class:`~.events.DeadlockError`."""
@@ -103,11 +137,17 @@ class TimedGraph:
 
     def _add(self, name: str, operation: Operation, inputs: tuple[str, ...]) -> None:
         placed = self._placed[name]
-        work = Work(name, operation, placed, self.positions)
+        banks = None if self._loops is None else self._loops.banks.get(name)
+        control = None if self._loops is None else self._loops.control
+        work = Work(name, operation, placed, self._tokens(name), banks=banks, control=control)
         self.components[name] = component = time_component(self.events, work)
         for index, source in enumerate(inputs):
             self._connect(source, name, index, component.inputs[index])
         self._fork(name, component.output, placed.output.lanes)
+
+    def _tokens(self, name: str) -> IntArray:
+        """Return the positions of the tokens of a stream."""
+        return self.positions if self._loops is None else self._loops.positions[name]
 
     def _fork(self, name: str, series: int, lanes: int) -> None:
         """Give each reader, and the world outside, a series of its own where there are several."""
@@ -169,4 +209,4 @@ def step_interval(operation: Operation, placed: Placed, position: int = 0) -> fl
 
 def _takes_positions(operation: Operation) -> bool:
     """Return whether what a component does depends on the positions of tokens."""
-    return any(isinstance(kind, Indices | Scores | KeyWeights) for kind in operation.inputs)
+    return any(isinstance(kind, Indices | Scores | KeyWeights) for kind in members_of(operation)[0].inputs)

@@ -11,12 +11,12 @@ squeezed out. That moves a beat by less than the pipeline is long, and no rate.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from mxhw.arithmetic.dataflow import BlockCodes, Integers, KeyWeights, Operation, Scores, StreamType
+from mxhw.arithmetic.dataflow import BlockCodes, Folded, Integers, KeyWeights, Operation, Scores, StreamType
 from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.registry import OperationTable
@@ -24,6 +24,7 @@ from mxhw.passes.emit.dataflow.registry import OperationTable
 __all__ = [
     "QUEUE",
     "Component",
+    "ControlSchedule",
     "Port",
     "Work",
     "double_buffer",
@@ -51,10 +52,39 @@ class Port:
 
 @dataclass(frozen=True)
 class Component:
-    """The series of a component: its inputs, and the transfers of its output."""
+    """The series of a component.
+
+    Attributes
+    ----------
+    inputs : their beats.
+    output : its transfers.
+    reads : moves that meet constants of the token's layer, as many for each token; None: the output's transfers.
+    """
 
     inputs: tuple[Port, ...]
     output: int
+    reads: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ControlSchedule:
+    """What a run asks of a design that generates text.
+
+    Attributes
+    ----------
+    requests : how many.
+    chunk_ends : number of the last request of each chunk.
+    layers : passes of each request.
+    logits, generated : bool, of each request.
+    sequence : of each request.
+    """
+
+    requests: int
+    chunk_ends: IntArray
+    layers: int
+    logits: IntArray
+    generated: IntArray
+    sequence: IntArray
 
 
 @dataclass(frozen=True)
@@ -67,12 +97,16 @@ class Work:
     operation : what it computes.
     placed : its component and ports.
     positions : of every token [tokens].
+    banks : cache of every token [tokens]; None for one cache.
+    control : the requests of the run, of a design that generates text.
     """
 
     name: str
     operation: Operation
     placed: Placed
     positions: IntArray
+    banks: IntArray | None = None
+    control: ControlSchedule | None = None
 
     @property
     def unit(self) -> Any:
@@ -111,8 +145,17 @@ def time_component(events: Events, work: Work) -> Component:
     """Add the series of a component.
 
     An operation without a rule takes and gives a beat a cycle, and its latency is its component's ``latency``, or 1.
+    Layers that share a unit have the rule of one of them, unless there is one for such units; what reads constants then
+    waits for the layer's number, which is taken with a token's last read.
     """
-    return (_RULES.find(work.operation) or _default)(events, work)
+    rule = _RULES.find(work.operation)
+    if rule is not None or not isinstance(work.operation, Folded):
+        return (rule or _default)(events, work)
+    alone = replace(work, operation=work.operation.first, placed=replace(work.placed, inputs=work.placed.inputs[:-1]))
+    component = time_component(events, alone)
+    reads = component.output if component.reads is None else component.reads
+    layer = held(events, work, reads, np.full(work.tokens, events.counts[reads] // max(1, work.tokens)), "layer")
+    return replace(component, inputs=(*component.inputs, layer))
 
 
 def stream_beats(kind: StreamType, lanes: int, positions: IntArray) -> IntArray:
@@ -122,7 +165,7 @@ def stream_beats(kind: StreamType, lanes: int, positions: IntArray) -> IntArray:
     if isinstance(kind, BlockCodes):
         return np.full(len(positions), kind.padded // lanes, dtype=np.int64)
     if isinstance(kind, Scores | KeyWeights):
-        return kind.heads * (positions + 1)
+        return kind.heads * np.minimum(positions + 1, kind.most)
     return np.ones(len(positions), dtype=np.int64)
 
 
@@ -191,11 +234,11 @@ def _proportional(beats: IntArray, given: IntArray) -> IntArray:
     return spread(starts, given) + -(-(inside + 1) * spread(beats, given) // spread(given, given)) - 1
 
 
-def held(events: Events, work: Work, reads: int, beats: Any) -> Port:
-    """Add the input of positions, each of which must be there for its token's reads and is taken with the last."""
+def held(events: Events, work: Work, reads: int, beats: Any, what: str = "position") -> Port:
+    """Add the input of indices, each of which must be there for its token's reads and is taken with the last."""
     tokens = len(work.positions)
-    needed = events.series(f"{work.name} sees position", tokens)
-    taken = events.series(f"{work.name} takes position", tokens)
+    needed = events.series(f"{work.name} sees {what}", tokens)
+    taken = events.series(f"{work.name} takes {what}", tokens)
     events.after(reads, needed, 0, of=spread(np.arange(tokens), beats))
     events.after(taken, reads, 0, of=np.cumsum(beats) - 1)
     return Port(taken, needed)

@@ -39,7 +39,7 @@ __all__: list[str] = []
 def _elementwise(events: Events, work: Work) -> Component:
     """One pipeline; both operands are taken together."""
     enters, leaves = pipeline(events, work.name, int(work.output_beats.sum()), work.unit.latency)
-    return Component(tuple(Port(enters, enters) for _ in work.operation.inputs), leaves)
+    return Component(tuple(Port(enters, enters) for _ in work.operation.inputs), leaves, reads=enters)
 
 
 # Survey, energy and scaling of the norms: `rtl_templates/function/norm.py`.
@@ -62,7 +62,7 @@ def _norm(events: Events, work: Work) -> Component:
         depth = int(vectors.max(initial=0)) + delay + 2 * QUEUE
         events.after(enters, leaves, 1, lag=depth, back=True)
     through(events, scaled, gives, scale)
-    return Component((Port(takes, takes),), gives)
+    return Component((Port(takes, takes),), gives, reads=scaled)
 
 
 @register_timing(Quantize)
@@ -113,10 +113,10 @@ def _rope(events: Events, work: Work) -> Component:
 def _attention_weights(events: Events, work: Work) -> Component:
     """Rows pass a ring of two rows; then five registers."""
     scores: Scores = work.operation.x  # type: ignore[attr-defined]
-    rows = spread(work.positions + 1, np.full(len(work.positions), scores.heads))
+    rows = spread(np.minimum(work.positions + 1, scores.most), np.full(len(work.positions), scores.heads))
     takes = events.series(f"{work.name} takes", int(rows.sum()))
     reads = double_buffer(events, work.name, takes, rows)
-    events.after(takes, reads, 1, lag=scores.keys + 1, back=True)
+    events.after(takes, reads, 1, lag=scores.most + 1, back=True)
     gives = events.series(f"{work.name} gives", int(rows.sum()))
     through(events, reads, gives, 5)
     return Component((Port(takes, takes),), gives)

@@ -28,9 +28,28 @@ _DECODE = 2  # from the last step of a token to the cycle in which its half of t
 
 @register_timing(Linear)
 def _linear(events: Events, work: Work) -> Component:
+    x, _, gives = _product(events, work)
+    return Component((x,), gives)
+
+
+@register_timing(Linear, folded=True)
+def _folded_linear(events: Events, work: Work) -> Component:
+    """The number of a token's layer is taken with the last step of the token before, or later; its steps follow."""
+    x, ends, gives = _product(events, work)
+    tiling, tokens = work.unit.gemm.tiling, np.arange(work.tokens)
+    layers = events.series(f"{work.name} takes layer", work.tokens)
+    firsts = np.full(events.counts[ends], -1)
+    firsts[:: tiling.column_tiles] = tokens
+    events.after(ends, layers, tiling.tile_cycles, of=np.maximum.accumulate(firsts))
+    events.after(layers, ends, 0, of=tokens * tiling.column_tiles - 1, back=True)
+    return Component((x, Port(layers, layers)), gives)
+
+
+def _product(events: Events, work: Work) -> tuple[Port, int, int]:
     """A GEMM unit: load of row tiles, column tiles of the array, drain; with several rows, what brings them in order.
 
-    See :meth:`mxhw.rtl_templates.gemm.GemmUnit.cycles` and the parts in `rtl_templates/dataflow/linear.py`.
+    See :meth:`mxhw.rtl_templates.gemm.GemmUnit.cycles` and the parts in `rtl_templates/dataflow/linear.py`. Returns the
+    port of the codes, the last steps of tiles, and the beats of the output.
     """
     unit: LinearUnit = work.unit
     rows, tiling, latency = unit.gemm.shape.rows, unit.gemm.tiling, unit.gemm.latency
@@ -57,7 +76,7 @@ def _linear(events: Events, work: Work) -> Component:
         through(events, ordered, gives, 2)
     else:
         through(events, sums, gives, 1)
-    return Component((Port(takes, takes),), gives)
+    return Port(takes, takes), ends, gives
 
 
 def _loads(events: Events, work: Work, unit: LinearUnit, row_tiles: int) -> tuple[int, int]:
@@ -90,10 +109,13 @@ def _head_words(events: Events, name: str, words: Any, beats: int) -> Port:
     return Port(taken, needed)
 
 
-def _kv_cache(events: Events, work: Work, cache: Any, beats: IntArray, starts: int, ends: int) -> tuple[Port, Port]:
-    """Add the inputs of a KV cache: codes and positions. ``starts``, ``ends``: first and last cycle of a token's work.
+def _kv_cache(
+    events: Events, work: Work, cache: Any, beats: IntArray, starts: int, ends: int
+) -> tuple[Port, tuple[Port, ...]]:
+    """Add the inputs of a KV cache: codes, and positions, which banks are looked at and taken together with.
 
-    A token is stored while the one before is worked on, and the first of a sequence when that has ended.
+    ``starts``, ``ends``: first and last cycle of a token's work. A token is stored while the one before is worked on,
+    and one that comes in the place of what is read for that, in its bank, when it has ended.
     """
     tokens = np.arange(work.tokens)
     codes = _head_words(events, f"{work.name} cache", cache._words, int(beats.sum()))
@@ -105,11 +127,13 @@ def _kv_cache(events: Events, work: Work, cache: Any, beats: IntArray, starts: i
     before[firsts] = tokens - 1
     events.after(codes.needed, starts, 1, of=np.maximum.accumulate(before), back=True)
     new = np.concatenate([[False], work.positions[1:] <= work.positions[:-1]])
+    if work.banks is not None:
+        new[1:] &= work.banks[1:] == work.banks[:-1]
     if new.any():
         before = np.full(int(beats.sum()), -1)
         before[firsts[new]] = tokens[new] - 1
         events.after(codes.needed, ends, 1, of=np.maximum.accumulate(before), back=True)
-    return codes, position
+    return codes, (position,) * (1 + (cache._banks > 1))
 
 
 @register_timing(AttentionScores)
@@ -125,7 +149,7 @@ def _attention_scores(events: Events, work: Work) -> Component:
     lasts = np.cumsum(beats) - 1
     done = events.series(f"{work.name} ends", work.tokens)
     events.after(done, scored, 0, of=lasts)
-    key, position = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
+    key, places = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
     events.after(starts, query.taken, 1, of=np.cumsum(query_beats) - 1)
     events.after(starts, done, 0, lag=1, back=True)
     stored = np.full(int(query_beats.sum()), -1)
@@ -134,7 +158,7 @@ def _attention_scores(events: Events, work: Work) -> Component:
     events.after(scored, starts, words, of=spread(tokens, beats))
     events.after(gives, scored, STAGES)
     frozen(events, scored, gives, STAGES, words)
-    return Component((query, key, position), gives)
+    return Component((query, key, *places), gives)
 
 
 @register_timing(AttentionValues)
@@ -153,7 +177,7 @@ def _attention_values(events: Events, work: Work) -> Component:
     events.after(taken, starts, words, of=spread(tokens, keys))
     events.after(done, taken, 0, of=np.cumsum(keys) - 1)
     events.after(starts, done, 0, lag=1, back=True)
-    value, position = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
+    value, places = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
 
     sums = events.series(f"{name} sums", rows * words)
     ends = np.cumsum(np.repeat(keys // heads, heads)) - 1  # the last key of each row
@@ -172,4 +196,4 @@ def _attention_values(events: Events, work: Work) -> Component:
     events.after(divided, parts, 1, of=np.arange(rows * words * ratio) // ratio)
     events.after(parts, divided, 0, of=np.arange(rows * words) * ratio - 1, back=True)
     through(events, divided, gives, unit._mean.latency)
-    return Component((Port(taken, needed), value, position), gives)
+    return Component((Port(taken, needed), value, *places), gives)

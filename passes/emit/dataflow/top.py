@@ -25,6 +25,7 @@ Depths = Mapping[tuple[str, str], int]
 """(input or step, step that reads it) → beats that the FIFO between them holds; 0 for a wire."""
 
 _OUTPUT = ""  # the reader that stands for the world outside
+_FEEDBACK = "(feedback)"  # the reader that stands for an input
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Top:
     lanes : input → elements of a beat.
     depths : see :data:`Depths`; :data:`DEFAULT_FIFO` where nothing is said.
     images : step → memory file → path of the image.
+    feedback : input → the step that it comes from, where it is no port of the design.
     """
 
     graph: IntegerGraph
@@ -46,6 +48,7 @@ class Top:
     lanes: Mapping[str, int]
     depths: Depths
     images: Mapping[str, Mapping[str, str]]
+    feedback: Mapping[str, str] = field(default_factory=dict)
 
     def depth(self, source: str, step: str) -> int:
         """Return the depth of the FIFO between a stream and a step that reads it."""
@@ -58,13 +61,14 @@ class Top:
         return self.placed[name].output.type, self.placed[name].output.lanes
 
     def readers(self, name: str) -> list[tuple[str, str]]:
-        """Return who reads a stream: steps with the member of their input, and the world outside last."""
+        """Return who reads a stream: steps with the member of their input, feedback, and the world outside last."""
         found = [
             (step.name, port.member)
             for step in self.graph.steps.values()
             for source, port in zip(step.inputs, self.placed[step.name].inputs, strict=True)
             if source == name
         ]
+        found += [(_FEEDBACK, source) for source, step in self.feedback.items() if step == name]
         return found + [(_OUTPUT, "")] * (name in self.graph.outputs)
 
 
@@ -87,6 +91,7 @@ def top_verilog(top: Top, modules: Modules, name: str, header: Sequence[str]) ->
         body.input(source)
     for step in top.graph.steps:
         body.step(step)
+    body.feedback()
     body.outputs()
     ports = ",\n".join(f"    {port}" for port in ["input clk", "input rst", *body.ports])
     comment = "\n".join(f"// {line}".rstrip() for line in header)
@@ -107,6 +112,11 @@ class _Body:
         """A stream from outside."""
         kind, lanes = self.top.source(source)
         stream, bits = self.top.names[source], payload_bits(kind, lanes)
+        if source in self.top.feedback:
+            self.lines += ["", f"    // feedback {source}: {describe(kind, lanes)}"]
+            self._wires(stream, bits)
+            self._fork(source, stream)
+            return
         valid, ready, payload = port_names(stream)
         self.ports += [f"input {valid}", f"output {ready}", f"input {_range(bits)}{payload}"]
         self.lines += ["", f"    // input {source}: {describe(kind, lanes)}"]
@@ -140,6 +150,18 @@ class _Body:
             f"    assign {payload} = {stream}__payload;",
         ]
         self._fork(name, stream)
+
+    def feedback(self) -> None:
+        """The streams that go back to steps before, in the beats that they are given in."""
+        for source, step in self.top.feedback.items():
+            stream, wires = self.top.names[source], self.at[step, _FEEDBACK, source]
+            self.lines += [
+                "",
+                f"    // feedback {source} from {step}",
+                f"    assign {stream}__valid = {wires}__valid;",
+                f"    assign {wires}__ready = {stream}__ready;",
+                f"    assign {stream}__payload = {wires}__payload;",
+            ]
 
     def outputs(self) -> None:
         """The streams that leave the design."""

@@ -3,7 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 import mxhw
-from mxhw.arithmetic.dataflow import BlockCodes, Indices, IntegerGraph, Integers, KeyWeights, Linear, StreamType
+from mxhw.arithmetic.dataflow import (
+    BlockCodes,
+    Folded,
+    Indices,
+    IntegerGraph,
+    Integers,
+    KeyWeights,
+    Linear,
+    Passes,
+    Requests,
+    StreamType,
+)
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.sim.dataflow_design import DataflowDesign
 
@@ -25,10 +36,14 @@ def _words(kind: StreamType) -> str:
             return f"{kind.length} {name} codes, a scale for {kind.block}, * 2^{kind.exponent}"
         case Indices():
             return f"index below {kind.count}"
+        case Requests():
+            return f"requests of {kind.sequences} sequences of {kind.keys} tokens below {kind.vocabulary}"
+        case Passes():
+            return f"passes through {kind.layers} layers of {kind.sequences} sequences of {kind.keys} tokens"
         case KeyWeights():
-            return f"weights of up to {kind.keys} keys for {kind.heads} heads"
+            return f"weights of up to {kind.most} keys for {kind.heads} heads"
         case _:
-            return f"scores of up to {kind.keys} keys for {kind.heads} heads"
+            return f"scores of up to {kind.most} keys for {kind.heads} heads"
 
 
 def header(
@@ -50,8 +65,10 @@ def header(
 
 
 def _formats(operation: object) -> str:
-    if isinstance(operation, Linear):
-        return f"weight {operation.weight_format.name}, input {operation.input_format.name}"
+    layers = operation.members if isinstance(operation, Folded) else (operation,)
+    if isinstance(layers[0], Linear):
+        weights = dict.fromkeys(layer.weight_format.name for layer in layers if isinstance(layer, Linear))
+        return f"weight {' or '.join(weights)}, input {layers[0].input_format.name}"
     output = getattr(operation, "output", None)
     return _words(output) if output is not None else ""
 

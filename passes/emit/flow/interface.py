@@ -34,10 +34,18 @@ class FlowFiles:
 
 
 def axi_streams(design: DataflowDesign) -> tuple[AxiStream, ...]:
-    """Return the streams of a design, inputs first; one whose tokens differ in length has no number of beats."""
+    """Return the streams of a design, inputs first.
+
+    One whose tokens differ in length has no number of beats; nor have requests and what they choose, which are not as
+    many as the tokens of other streams.
+    """
     lengths = {step.stream: step.token_beats for step in design.steps}
 
+    uncounted = set() if design.language is None else {design.language.requests, design.language.tokens}
+
     def beats(name: str, stream: StreamBeats) -> int | None:
+        if name in uncounted:
+            return None
         length = lengths.get(name, stream.count // design.tokens)
         return length if isinstance(length, int) else None
 

@@ -63,13 +63,13 @@ def lower_scores(lowering: Lowering, node: fx.Node) -> None:
         raise InputError(f"{heads} query heads of {head_dim} do not go with {groups} key heads of {key_dim}")
     q = lowering.quantized(query, _scaled(lowering.format(node, "lhs"), "queries"), head_dim)
     k = lowering.quantized(key, _stored(lowering, node, "keys"), head_dim)
-    y = Scores(heads=heads, keys=lowering.keys, spec=SoftmaxSpec())
+    y = Scores(heads=heads, keys=lowering.keys, spec=SoftmaxSpec(), window=_window(lowering, node))
     lowering.add(node, AttentionScores(query=q.codes, key=k.codes, y=y), q, k, positions)
 
 
 @register_lowering("softmax")
 def lower_probabilities(lowering: Lowering, node: fx.Node) -> None:
-    """Lower a causal softmax over all keys before."""
+    """Lower a causal softmax over all keys before, or over a sliding window; the scores know which it is."""
     stream = lowering.operand(node, 0)
     if not isinstance(stream.type, Scores):
         raise InputError("a softmax that is not that of attention")
@@ -77,7 +77,7 @@ def lower_probabilities(lowering: Lowering, node: fx.Node) -> None:
     refused = {
         "a mask": mask is not None,
         "no causality": not causal,
-        f"a sliding window of {window}": isinstance(window, int) and 0 < window < lowering.keys,
+        f"a sliding window of {window}": type(window) is not int,
         "a softcap": bool(softcap),
         "attention sinks": bool(sinks and sinks[0] is not None),
     }
@@ -98,6 +98,16 @@ def lower_values(lowering: Lowering, node: fx.Node) -> None:
     v = lowering.quantized(value, _stored(lowering, node, "values"), head_dim)
     operation = AttentionValues(weights=weights.type, value=v.codes, y=lowering.output(node))
     lowering.add(node, operation, weights, v, positions)
+
+
+def _window(lowering: Lowering, node: fx.Node) -> int | None:
+    """Return the sliding window of the softmax that reads scores; None where it is no shorter than the keys."""
+    readers = lowering.plan.readers_of(Source(node))
+    windows = {each.args[3] for each in readers if each.op != "output" and info_of(each).op == "softmax"}
+    if len(windows) > 1:
+        raise InputError(f"its scores are read with windows of {' and '.join(sorted(map(str, windows)))}")
+    found = next(iter(windows), None)
+    return found if isinstance(found, int) and 0 < found < lowering.keys else None
 
 
 def _check_query(lowering: Lowering, node: fx.Node) -> None:

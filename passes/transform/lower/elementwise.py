@@ -67,7 +67,7 @@ def lower_multiply(lowering: Lowering, node: fx.Node) -> None:
 @register_lowering("embedding")
 def lower_embedding(lowering: Lowering, node: fx.Node) -> None:
     """Lower a look-up by token id, or by position; whatever the node does to its table (a factor) goes into it."""
-    tables = [each for each in node.all_input_nodes if each.op == "get_attr"]
+    tables = [each for each in node.all_input_nodes if each.op == "get_attr" and attribute(each).dim() == 2]
     indices = [each for each in node.all_input_nodes if each.op != "get_attr"]
     if len(tables) != 1 or len(indices) != 1:
         raise InputError("not one table and one index")

@@ -9,10 +9,11 @@ from torch import Tensor, fx
 from mxhw.arithmetic.dataflow import Integers
 from mxhw.arithmetic.rounding import saturate
 from mxhw.errors import InputError
-from mxhw.ir import Graph, NodeInfo
+from mxhw.ir import Graph
 from mxhw.ir.describe import INFO, INPUT
 from mxhw.passes.transform.lower.lower import LoweredGraph
 from mxhw.passes.transform.lower.lowering import POSITIONS, TOKENS
+from mxhw.passes.transform.lower.views import Source, Views
 
 __all__ = ["integer_inputs", "to_integers"]
 
@@ -52,8 +53,10 @@ def integer_inputs(
         raise InputError(
             f"{', '.join(wanted.values())} is read from outside of this part; give the float graph, or the whole one"
         )
-    floats = _node_values(graph, x, set(wanted.values()))
-    return values | {name: to_integers(floats[source], _integers(lowered, name)) for name, source in wanted.items()}
+    floats = _source_values(graph, x, set(wanted.values()))
+    for name, source in wanted.items():
+        values[name] = to_integers(floats[source] * lowered.factors.get(name, 1.0), _integers(lowered, name))
+    return values
 
 
 def to_integers(x: Tensor, stream: Integers) -> Tensor:
@@ -78,24 +81,25 @@ def _integers(lowered: LoweredGraph, name: str) -> Integers:
     return stream
 
 
-def _node_values(graph: Graph, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-    """Return the outputs of nodes of the float graph."""
+def _source_values(graph: Graph, x: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    """Return outputs of nodes of the float graph, as vectors."""
     graph.signature.check(x)
-    recorder = _Recorder(graph.module, names)
+    recorder = _Recorder(graph, names)
     with torch.no_grad():
         recorder.run(x)
     return recorder.seen
 
 
 class _Recorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
-        super().__init__(module)
-        self.names = names
+    def __init__(self, graph: Graph, names: Collection[str]) -> None:
+        super().__init__(graph.module)
+        self.views, self.names = Views(graph), names
         self.seen: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        info = n.meta.get(INFO)
-        if isinstance(info, NodeInfo) and info.name in self.names:
-            self.seen[info.name] = value
+        if INFO in n.meta:
+            for index in range(self.views.outputs(n)):
+                if (name := self.views.key(Source(n, index))) in self.names:
+                    self.seen[name] = self.views.vectors(Source(n, index), value)
         return value

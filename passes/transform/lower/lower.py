@@ -10,10 +10,11 @@ from mxhw.ir import Assignment, Graph
 from mxhw.ir.describe import INFO
 from mxhw.passes.transform.lower import attention, elementwise, linear, norms  # noqa: F401  (they register their rules)
 from mxhw.passes.transform.lower.lowering import Lowering
+from mxhw.passes.transform.lower.peers import Peers, shared_ranges
 from mxhw.passes.transform.lower.plan import Plan
 from mxhw.passes.transform.lower.ranges import Ranges
 from mxhw.passes.transform.lower.registry import lowering_of
-from mxhw.passes.transform.lower.views import Source, Views, info_of
+from mxhw.passes.transform.lower.views import Views, info_of
 
 __all__ = ["LoweredGraph", "Missing", "NotLoweredError", "lower_graph"]
 
@@ -49,6 +50,8 @@ class LoweredGraph(IntegerGraph):
     ----------
     model : name of the captured model.
     sources : the captured node (or "input") whose value each input is; positions and token ids are not among them.
+        Of a node with several outputs, or a linear layer that is read in parts, ``name.0``, ...
+    factors : what the values of an input are multiplied by, where that is not 1 (queries).
     streams : the stream that each output of a lowered node is, by node name (of several outputs ``name.0``, ...).
     keys : positions that the tables and caches have room for.
     """
@@ -63,9 +66,11 @@ class LoweredGraph(IntegerGraph):
         sources: Mapping[str, str],
         streams: Mapping[str, str],
         keys: int,
+        factors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(inputs, steps, outputs)
         self.model, self.sources, self.streams, self.keys = model, dict(sources), dict(streams), keys
+        self.factors = dict(factors or {})
 
 
 def lower_graph(
@@ -75,8 +80,12 @@ def lower_graph(
     *,
     nodes: str | Iterable[str] | None = None,
     keys: int | None = None,
+    share: bool = True,
 ) -> LoweredGraph:
     """Return the integers of a float graph under an assignment.
+
+    Structurally equal layers get streams of the same types, and constants with the same shifts, so that they can share
+    hardware: a part depends on the ranges and weights of all layers that are equal to its own.
 
     Parameters
     ----------
@@ -90,6 +99,9 @@ def lower_graph(
         inputs: the residual stream "hidden", "positions", others by the name of their node.
     keys : int, optional
         The longest sequence that tables and caches have room for; by default the one that was captured.
+    share : bool
+        False: every layer has exponents and constants of its own, and hardware of its own, too. Lowering a part then
+        reads no other weights.
 
     Raises
     ------
@@ -106,9 +118,10 @@ def lower_graph(
     context = graph.signature.context
     if type(keys) is not int or keys < 1 or (context is not None and keys > context):
         raise InputError(f"keys must be 1 to the context of {context} positions, not {keys!r}")
-    views = Views(graph)
+    views, peers = Views(graph), Peers(graph, share=share)
     chosen = _chosen(graph, nodes)
-    lowering = Lowering(graph, assignment, Plan(graph, ranges, views), views, keys, chosen)
+    plan = Plan(graph, shared_ranges(ranges, peers), views)
+    lowering = Lowering(graph, assignment, plan, views, peers, keys, chosen)
     missing = [reason for node in chosen if (reason := _lower(lowering, node))]
     if missing:
         raise NotLoweredError(graph.signature.model, missing, len(chosen))
@@ -118,8 +131,9 @@ def lower_graph(
         _outputs(lowering),
         model=graph.signature.model,
         sources=lowering.sources,
-        streams={_key(source, lowering): stream.name for source, stream in lowering.streams.items()},
+        streams={views.key(source): stream.name for source, stream in lowering.streams.items()},
         keys=keys,
+        factors=lowering.factors,
     )
 
 
@@ -164,13 +178,6 @@ def _outputs(lowering: Lowering) -> list[str]:
         if stream.name not in found and (not readers or any(each not in lowering.chosen for each in readers)):
             found.append(stream.name)
     return found
-
-
-def _key(source: Source, lowering: Lowering) -> str:
-    if source.node.op == "placeholder":
-        return "input"
-    name = info_of(source.node).name
-    return f"{name}.{source.index}" if info_of(source.node).op == "rope" else name
 
 
 def _some(names: list[str]) -> str:

@@ -24,8 +24,10 @@ from mxhw.errors import InputError
 from mxhw.formats import Format, parse_format
 from mxhw.ir import Assignment, Graph
 from mxhw.ir.describe import INPUT
+from mxhw.passes.transform.lower.peers import Peers
 from mxhw.passes.transform.lower.plan import STREAM_BITS, Plan
 from mxhw.passes.transform.lower.probe import attribute
+from mxhw.passes.transform.lower.products import SharedProducts
 from mxhw.passes.transform.lower.views import Seen, Source, Views, info_of, node_argument
 
 __all__ = ["HIDDEN", "POSITIONS", "TOKENS", "Lowering", "Stream"]
@@ -76,16 +78,27 @@ class Lowering:
     keys : positions that tables and caches have room for.
     views : follows the arguments of nodes.
     plan : the types of streams.
+    peers : what shares its exponents with the same nodes of other layers.
+    products : of linear layers, as arrays that layers share compute them.
     """
 
     def __init__(
-        self, graph: Graph, assignment: Assignment, plan: Plan, views: Views, keys: int, chosen: Iterable[fx.Node]
+        self,
+        graph: Graph,
+        assignment: Assignment,
+        plan: Plan,
+        views: Views,
+        peers: Peers,
+        keys: int,
+        chosen: Iterable[fx.Node],
     ) -> None:
         self.graph, self.assignment, self.keys = graph, assignment, keys
-        self.views, self.plan = views, plan
+        self.views, self.plan, self.peers = views, plan, peers
+        self.products = SharedProducts(self)
         self.chosen = set(chosen)
         self.inputs: dict[str, StreamType] = {}
         self.sources: dict[str, str] = {}
+        self.factors: dict[str, float] = {}
         self.steps: list[Step] = []
         self.streams: dict[Source, Stream] = {}
         self._made: dict[tuple[object, ...], Stream] = {}
@@ -167,7 +180,7 @@ class Lowering:
     def pretend(self, node: fx.Node) -> None:
         """Let the nodes after one that has no integers see the stream that it would give."""
         name = info_of(node).name
-        for index in range(2 if info_of(node).op == "rope" else 1):
+        for index in range(self.views.outputs(node)):
             source = Source(node, index)
             if source not in self.streams:
                 self.streams[source] = Stream(name, self._planned(source), name, name, source)
@@ -219,7 +232,7 @@ class Lowering:
 
     def _input(self, source: Source) -> Stream:
         """Make a value from outside of the chosen nodes an input of the design."""
-        made = INPUT if source.node.op == "placeholder" else info_of(source.node).name
+        made = self.views.key(source)
         if made == INPUT and self.graph.signature.kind == "tokens":
             raise InputError("it reads token ids as numbers")
         if made != INPUT and info_of(source.node).op in ("attn_qk", "softmax"):
@@ -227,6 +240,8 @@ class Lowering:
         name = HIDDEN if source.node in self.plan.residual and HIDDEN not in self.inputs else made
         self.inputs[name] = self.plan.stream(source)
         self.sources[name] = made
+        if source in self.plan.factors:
+            self.factors[name] = self.plan.factors[source]
         return Stream(name, self.inputs[name], made, made, source)
 
     def _index_input(self, name: str, count: int) -> Stream:

@@ -1,7 +1,8 @@
 """The streams of a lowered graph before its steps exist: width and exponent of the output of every node.
 
 Source: arithmetic.md, section 2: the residual stream has 24 bits and one exponent for the whole model, all others 16
-bits; logits have 32. The types depend on the whole graph, so that a part of it is lowered to the same integers.
+bits; logits have 32. The types depend on the whole graph, so that a part of it is lowered to the same integers. Ranges
+that equal layers have in common (:mod:`mxhw.passes.transform.lower.peers`) give them streams of the same types.
 """
 
 from math import e, log2
@@ -51,11 +52,11 @@ class Plan:
     def stream(self, source: Source) -> Integers:
         """Return the type of the stream of a source (16 bits wide where its node has not said otherwise)."""
         length = self.views.length(source)
-        if source.node in self.residual or self.feeds_residual(source.node):
+        if source.node in self.residual or self.feeds_residual(source):
             return Integers(length=length, bits=RESIDUAL_BITS, exponent=self.residual_exponent)
         if source.node.op != "placeholder" and info_of(source.node).op == "act":
             return self._activation(source, length)
-        if self.is_logits(source.node):
+        if self.is_logits(source):
             exponent = static_exponent(self.largest(source), LOGIT_BITS, _LOGIT_HEADROOM)
             return Integers(length=length, bits=LOGIT_BITS, exponent=exponent)
         return self.narrow(source)
@@ -68,7 +69,7 @@ class Plan:
     def largest(self, source: Source) -> float:
         """Return the largest magnitude of a stream in calibration."""
         node = source.node
-        name = INPUT if node.op == "placeholder" else info_of(node).name
+        name = INPUT if node.op == "placeholder" else info_of(node).name  # parts share the range of the whole
         key = name if name in self.ranges or f"{name}.0" not in self.ranges else f"{name}.{source.index}"
         return largest_of(self.ranges, key) * self.factors.get(source, 1.0)
 
@@ -76,17 +77,17 @@ class Plan:
         """Return the computing nodes (and the graph's output) that read a value, views looked through."""
         return self._readers.get(source, [])
 
-    def feeds_residual(self, node: fx.Node) -> bool:
-        """Whether ``node`` is a linear layer that only one sum reads, and that one is in the residual stream."""
-        if node.op == "placeholder" or info_of(node).op != "linear":
+    def feeds_residual(self, source: Source) -> bool:
+        """Whether ``source`` is a linear layer that only one sum reads, and that one is in the residual stream."""
+        if source.node.op == "placeholder" or info_of(source.node).op != "linear":
             return False
-        readers = self.readers_of(Source(node))
+        readers = self.readers_of(source)
         return len(readers) == 1 and readers[0] in self.residual and info_of(readers[0]).op == "add"
 
-    def is_logits(self, node: fx.Node) -> bool:
-        """Whether ``node`` is a linear layer that gives the model's output."""
-        is_linear = node.op != "placeholder" and info_of(node).op == "linear"
-        return is_linear and self.output in self.readers_of(Source(node))
+    def is_logits(self, source: Source) -> bool:
+        """Whether ``source`` is a linear layer that gives the model's output."""
+        is_linear = source.node.op != "placeholder" and info_of(source.node).op == "linear"
+        return is_linear and self.output in self.readers_of(source)
 
     def _activation(self, source: Source, length: int) -> Integers:
         """Return the type of an activation with a table; :class:`ActivationSpec` does not depend on its function."""

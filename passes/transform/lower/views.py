@@ -2,7 +2,8 @@
 
 Views are not interpreted one by one: they are run on the numbers of their source's elements, so that what they do is
 seen and not assumed. A stream brings the elements of one token after those of the other; a node can take what has the
-order of such a stream, as vectors or as head vectors.
+order of such a stream, as vectors or as head vectors. A linear layer that is read in parts (queries, keys and values of
+one projection) counts as a node with several outputs, see :mod:`mxhw.passes.transform.lower.parts`.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from torch import Tensor, fx
 
 from mxhw.errors import InputError
 from mxhw.ir import Graph, NodeInfo, size_at
-from mxhw.ir.describe import INFO
+from mxhw.ir.describe import INFO, INPUT
 from mxhw.ir.dialect import VIEWS
+from mxhw.passes.transform.lower.parts import Channels, find_parts
 
 __all__ = ["Seen", "Source", "Views", "info_of", "node_argument"]
 
@@ -25,7 +27,7 @@ _BATCH, _SEQUENCE = 2, 3  # sizes at which views of a dynamic graph are run
 
 @dataclass(frozen=True)
 class Source:
-    """One output of a computing node, or the model's input (a placeholder)."""
+    """One output of a computing node, one part of a linear layer, or the model's input (a placeholder)."""
 
     node: fx.Node
     index: int = 0
@@ -62,23 +64,54 @@ class Seen:
         return torch.equal(numbers.reshape(-1), torch.arange(numbers.numel()))
 
 
+_Value = Seen | int | tuple[Seen, ...] | None
+
+
 class Views:
-    """Follows the arguments of a graph's nodes."""
+    """Follows the arguments of a graph's nodes.
+
+    Attributes
+    ----------
+    sizes : batch and tokens that views are run at.
+    parts : the channels of each part, of the linear layers that are read in parts.
+    """
 
     def __init__(self, graph: Graph) -> None:
         signature = graph.signature
         self.signature = signature
         captured = signature.batch, signature.sequence
         self.sizes = (_BATCH, _SEQUENCE) if signature.dynamic else captured
-        self._known: dict[fx.Node, Seen | int | None] = {}
+        self._known: dict[fx.Node, _Value] = {}
+        self.parts: dict[fx.Node, tuple[Channels, ...]] = {}
+        self.parts = find_parts(graph, self._width, self._whole)
 
     def see(self, node: fx.Node) -> Seen | None:
         """Return what ``node`` is as an argument; None if it is a constant or made of several values."""
         found = self._value(node)
-        return found if isinstance(found, Seen) else None
+        return self._of_part(found) if isinstance(found, Seen) else None
+
+    def outputs(self, node: fx.Node) -> int:
+        """Return how many sources a node is."""
+        return 2 if info_of(node).op == "rope" else len(self.parts.get(node, (None,)))
+
+    def key(self, source: Source) -> str:
+        """Return what a source is called: its node, and which output of it where there are several; or "input"."""
+        if source.node.op == "placeholder":
+            return INPUT
+        name = info_of(source.node).name
+        return f"{name}.{source.index}" if info_of(source.node).op == "rope" or source.node in self.parts else name
+
+    def vectors(self, source: Source, value: Any) -> Tensor:
+        """Return the vectors [batch, tokens, length] of a source, from what its node has given."""
+        one: Tensor = value[source.index] if isinstance(value, tuple | list) else value
+        if self._of_heads(source):
+            return one.transpose(1, 2).flatten(-2)
+        return one[..., list(self.parts[source.node][source.index])] if source.node in self.parts else one
 
     def length(self, source: Source) -> int:
         """Return the elements of a token of a source."""
+        if source.node in self.parts:
+            return len(self.parts[source.node][source.index])
         shape = self.shape(source)
         return shape[1] * shape[3] if self._of_heads(source) else shape[-1]
 
@@ -103,12 +136,34 @@ class Views:
     def _of_heads(self, source: Source) -> bool:
         return source.node.op != "placeholder" and info_of(source.node).op in ("rope", "attn_pv")
 
-    def _value(self, node: fx.Node) -> Seen | int | None:
+    def _width(self, node: fx.Node) -> int:
+        """Return the elements of a token of a node's whole output."""
+        return size_at(info_of(node).output_shape[-1], *self.sizes)
+
+    def _whole(self, node: fx.Node) -> tuple[fx.Node, Tensor] | None:
+        """Return the node whose values ``node`` is a view of, and the numbers of its elements, parts not looked at."""
+        found = self._value(node)
+        return (found.source.node, found.numbers) if isinstance(found, Seen) else None
+
+    def _of_part(self, seen: Seen) -> Seen:
+        """Return what a node sees of the part that it reads, of a linear layer that is read in parts."""
+        parts = self.parts.get(seen.source.node)
+        if parts is None:
+            return seen
+        length = self._width(seen.source.node)
+        first = int(seen.numbers.flatten()[0]) % length
+        index = next(i for i, channels in enumerate(parts) if first in channels)
+        place = torch.full((length,), -1)
+        place[list(parts[index])] = torch.arange(len(parts[index]))
+        numbers = seen.numbers // length * len(parts[index]) + place[seen.numbers % length]
+        return Seen(Source(seen.source.node, index), numbers)
+
+    def _value(self, node: fx.Node) -> _Value:
         if node not in self._known:
             self._known[node] = self._look(node)
         return self._known[node]
 
-    def _look(self, node: fx.Node) -> Seen | int | None:
+    def _look(self, node: fx.Node) -> _Value:
         if node.op == "placeholder" or INFO in node.meta:
             return self._numbered(Source(node))
         if node.op != "call_function":
@@ -118,7 +173,7 @@ class Views:
             return int(seen.numbers.shape[cast(int, node.args[1])]) if isinstance(seen, Seen) else None
         return self._view(node)
 
-    def _view(self, node: fx.Node) -> Seen | int | None:
+    def _view(self, node: fx.Node) -> _Value:
         """Run a view on numbers, or arithmetic of sizes on sizes."""
         argument = node.args[0] if node.args else None
         of_several = isinstance(argument, fx.Node) and INFO in argument.meta and _name(node) == "getitem"
@@ -126,12 +181,16 @@ class Views:
             return self._numbered(Source(cast(fx.Node, argument), cast(int, node.args[1])))
         values = {each: self._value(each) for each in node.all_input_nodes}
         tensors = [value for value in values.values() if isinstance(value, Seen)]
-        if any(value is None for value in values.values()) or len(tensors) > 1:
+        if _name(node) == "getitem" and isinstance(of := values.get(cast(fx.Node, argument)), tuple):
+            return of[cast(int, node.args[1])]
+        if any(value is None or isinstance(value, tuple) for value in values.values()) or len(tensors) > 1:
             return None
         if tensors and _name(node) not in VIEWS:
             return None
-        plain = {each: value.numbers if isinstance(value, Seen) else value for each, value in values.items()}
+        plain: dict[Any, Any] = {k: value.numbers if isinstance(value, Seen) else value for k, value in values.items()}
         result: Any = node.target(*fx.map_arg(node.args, plain.get), **fx.map_arg(node.kwargs, plain.get))  # type: ignore[operator]
+        if tensors and isinstance(result, tuple | list):  # a split
+            return tuple(Seen(tensors[0].source, each) for each in result)
         if tensors:
             return Seen(tensors[0].source, result) if isinstance(result, Tensor) else None
         return result if isinstance(result, int) else None

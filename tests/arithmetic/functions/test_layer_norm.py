@@ -146,3 +146,12 @@ def test_a_bias_beyond_the_output_is_refused_with_what_would_do():
         InputError, match=r"biases must fit the output, at most 15\.\d+, not 17; take a larger output_exp"
     ):
         LayerNormSpec.of(torch.ones(2), torch.tensor([17.0, 0.0]), EPS, INPUT_EXPONENT, OUTPUT_EXPONENT)
+
+
+def test_units_of_one_largest_gain_have_one_shift():
+    rows = torch.tensor([[0.3, -0.2], [5.0, -9.0]])
+    shared = [LayerNormSpec.of(row, row, EPS, INPUT_EXPONENT, OUTPUT_EXPONENT, largest_gain=9.0) for row in rows]
+    own = [LayerNormSpec.of(row, row, EPS, INPUT_EXPONENT, OUTPUT_EXPONENT) for row in rows]
+    assert shared[0].shift == shared[1].shift == own[1].shift != own[0].shift
+    assert [unit.biases for unit in shared] == [unit.biases for unit in own]
+    assert shared[1] == own[1]

@@ -92,6 +92,17 @@ def test_multipliers_use_all_bits_and_are_nearest():
     assert scale_multipliers(torch.tensor([65535.6]), 16) == ((32768,), 1)
 
 
+def test_units_of_one_largest_scale_have_one_shift_and_together_the_multipliers_of_one_unit():
+    scales = torch.tensor([[0.5, 0.25, 3e-4], [7.0, 65535.6 / 8192, 1e-3]])
+    given = {"largest": 1 << 20, "input_exponent": -9, "output_exponent": -4}
+    together = RequantizeSpec.of(scales.flatten(), **given)
+    units = [RequantizeSpec.of(row, **given, largest_scale=float(scales.max())) for row in scales]
+    assert {unit.shift for unit in units} == {together.shift}
+    assert units[0].multipliers + units[1].multipliers == together.multipliers
+    assert RequantizeSpec.of(scales[0], **given).shift != together.shift
+    assert scale_multipliers(torch.zeros(2), 16, 1.0) == ((0, 0), -15)
+
+
 @pytest.mark.parametrize(
     "given,message",
     [
@@ -117,3 +128,7 @@ def test_sums_beyond_the_bound_and_scales_without_meaning_are_refused():
     for scales in (torch.zeros(3), torch.tensor([1.0, -1.0]), torch.tensor([float("inf")])):
         with pytest.raises(InputError, match="scales must be finite"):
             scale_multipliers(scales, 16)
+    with pytest.raises(InputError, match="scales must be at most 1, not 2"):
+        scale_multipliers(torch.tensor([0.5, 2.0]), 16, 1.0)
+    with pytest.raises(InputError, match="scales must be finite"):
+        scale_multipliers(torch.zeros(2), 16, 0.0)

@@ -141,6 +141,16 @@ def test_gains_use_all_bits_and_keep_their_exponent():
     assert quantize_gains(torch.zeros(3), 16) == ((0, 0, 0), 0)
 
 
+def test_gains_with_one_largest_have_one_exponent():
+    rows = torch.tensor([[0.3, -0.2, 0.1], [5.0, -9.0, 1.0]])
+    exponents = {quantize_gains(row, 16, 9.0)[1] for row in rows}
+    assert exponents == {quantize_gains(rows[1], 16)[1]} != {quantize_gains(rows[0], 16)[1]}
+    assert quantize_gains(rows[1], 16, 9.0) == quantize_gains(rows[1], 16)
+    gains, exponent = quantize_gains(rows[0], 16, 9.0)
+    assert float((torch.tensor(gains) * 2.0**exponent - rows[0] * 3**0.5).abs().max()) <= 2.0 ** (exponent - 1) * 1.001
+    assert {RMSNormSpec.of(row, 1e-5, -9, -12, largest_gain=9.0).shift for row in rows} == {24 - 12 - exponent}
+
+
 def test_without_epsilon_a_shifted_vector_has_the_same_quotients():
     """The input's exponent cancels, as long as the squarer takes all bits."""
     x = vectors(64) >> 9
@@ -177,3 +187,5 @@ def test_vectors_that_do_not_fit_are_refused():
         rms_norm(torch.full((4,), -(1 << 23)), spec)
     with pytest.raises(InputError, match="gains must be finite"):
         quantize_gains(torch.tensor([float("nan")]), 16)
+    with pytest.raises(InputError, match="gains must be at most 1 in magnitude, not 2"):
+        quantize_gains(torch.tensor([0.5, -2.0]), 16, 1.0)

@@ -43,6 +43,8 @@ class Case:
     beat: int = 1
     kv_beat: int = 1
     output_lanes: int = 1
+    banks: int = 1
+    window: int | None = None
 
     def codes(self, heads: int, exponent: int) -> BlockCodes:
         return BlockCodes(
@@ -52,7 +54,8 @@ class Case:
     @cached_property
     def scores(self) -> AttentionScores:
         streams = {"query": self.codes(self.heads, self.exponent), "key": self.codes(self.kv_heads, 0)}
-        return AttentionScores(**streams, y=Scores(heads=self.heads, keys=self.keys, spec=self.spec))
+        y = Scores(heads=self.heads, keys=self.keys, spec=self.spec, window=self.window)
+        return AttentionScores(**streams, y=y, banks=self.banks)
 
     @cached_property
     def weights(self) -> AttentionWeights:
@@ -61,7 +64,11 @@ class Case:
     @cached_property
     def values(self) -> AttentionValues:
         y = Integers(length=self.heads * self.head_dim, bits=self.output_bits, exponent=self.output)
-        return AttentionValues(weights=self.weights.output, value=self.codes(self.kv_heads, 0), y=y)
+        return AttentionValues(weights=self.weights.output, value=self.codes(self.kv_heads, 0), y=y, banks=self.banks)
+
+    def seen(self, token: int) -> int:
+        """Keys that a token sees."""
+        return min(token + 1, self.scores.y.most)
 
     def draw(self, generator: torch.Generator, tokens: int, heads: int) -> BlockValues:
         """Codes of all sizes with drawn scales; some vectors are zero, some the largest with the largest scale."""
@@ -103,7 +110,11 @@ class Sequence:
 
     def rows(self, x: Tensor) -> list[Tensor]:
         """Rows of [1, heads, tokens, keys] in the order of the stream, without keys that are not seen."""
-        return [x[0, head, token, : token + 1] for token in range(self.tokens) for head in range(self.case.heads)]
+        return [
+            x[0, head, token, token + 1 - self.case.seen(token) : token + 1]
+            for token in range(self.tokens)
+            for head in range(self.case.heads)
+        ]
 
 
 def drawn_sequences(case: Case, lengths: list[int], seed: int, *, plain_scores: bool = False) -> list[Sequence]:
@@ -167,7 +178,7 @@ def weight_beats(case: Case, sequences: list[Sequence]) -> list[int]:
     parts = ("weight", "mantissa", "shift")
     columns = {part: _columns(sequences, lambda s, part=part: getattr(s.weights, part))[0] for part in parts}
     totals, last = _columns(sequences, lambda s: s.weights.weight.cumsum(-1))
-    return fields(weight_layout(case.spec, case.keys), **columns, total=totals, last=last)
+    return fields(weight_layout(case.spec, case.scores.y.most), **columns, total=totals, last=last)
 
 
 def value_inputs(case: Case, sequences: list[Sequence]) -> dict[str, list[int]]:

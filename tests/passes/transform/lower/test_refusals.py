@@ -162,7 +162,6 @@ def test_other_families_are_near_float(kind: str, changes: dict) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "reason"),
     [
-        ("Mistral", {"sliding_window": 4}, "a sliding window of 4"),
         # A norm of every head.
         pytest.param("Qwen3", {}, "operand 0 is a part of a vector", marks=pytest.mark.slow),
         pytest.param("Llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0,

@@ -1,0 +1,16 @@
+"""From the integers of a whole model to a design that generates text: layers folded onto one, and their control."""
+
+from mxhw.passes.transform.fold.generate import Conversation, greedy
+from mxhw.passes.transform.fold.language import CONTROL, Domain, LanguageGraph, language_graph
+from mxhw.passes.transform.fold.layers import Layers, match_layers
+
+__all__ = [
+    "CONTROL",
+    "Conversation",
+    "Domain",
+    "LanguageGraph",
+    "Layers",
+    "greedy",
+    "language_graph",
+    "match_layers",
+]
