@@ -1,11 +1,12 @@
 """Co-simulation of a whole design: without stalls, for the cycles that were predicted, and with random stalls."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mxhw.sim.clocks import Clock, design_clocks
 from mxhw.sim.dataflow import DataflowResult, DataflowSimulation, Engine, StreamResult
+from mxhw.sim.language import Phase, simulate_phases
 
 __all__ = ["DataflowCase", "simulate_dataflow"]
 
@@ -19,12 +20,14 @@ class DataflowCase:
     name : of its folder.
     free, stalled : the run without stalls, and the one with them.
     clocks : what is known of the design's clock.
+    phases : of a design that generates text: prompts, and what follows them, without stalls.
     """
 
     name: str
     free: DataflowResult
     stalled: DataflowResult
     clocks: tuple[Clock, ...] = ()
+    phases: tuple[Phase, ...] = ()
 
     @property
     def runs(self) -> tuple[DataflowResult, DataflowResult]:
@@ -56,7 +59,8 @@ class DataflowCase:
         """Return the record in cosim.json."""
         runs = {"free": self.free.to_json(), "stalled": self.stalled.to_json()}
         clocks = [clock.to_json(self.free.cycles) for clock in self.clocks]
-        return {"name": self.name, "equal": self.passed, **runs, "clocks": clocks}
+        phases = [{**asdict(phase), "error": phase.error} for phase in self.phases]
+        return {"name": self.name, "equal": self.passed, **runs, "clocks": clocks, "phases": phases}
 
 
 def simulate_dataflow(
@@ -66,4 +70,7 @@ def simulate_dataflow(
     simulation = DataflowSimulation(folder, engine=engine, cache=cache)
     clocks = design_clocks(folder, simulation.design)
     free, stalled = simulation.run(), simulation.run(stall=stall, seed=seed, waves=waves)
-    return DataflowCase(folder.resolve().name, free, stalled, clocks)
+    phases: tuple[Phase, ...] = ()
+    if simulation.design.language is not None and free.equal:
+        phases = simulate_phases(folder, simulation.design, cache=cache)
+    return DataflowCase(folder.resolve().name, free, stalled, clocks, phases)

@@ -24,7 +24,7 @@ __all__ = [
     "payload_fields",
 ]
 
-_SCHEMA = 1
+_BY_LAYER = frozenset({"passes", "returned"})  # domains whose tokens meet every layer
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,159}")
 
 
@@ -286,6 +286,14 @@ class DataflowDesign(_Record):
             beat -= step.token_beats[token]
             token += 1
         return token, beat
+
+    def where(self, step: DataflowStep, token: int) -> str:
+        """Say which layer, sequence and position a token of a step is; nothing where a design has no such."""
+        if self.language is None or step.domain is None:
+            return ""
+        layer, sequence, position = self.language.domains[step.domain][token]
+        place = f"sequence {sequence}, position {position}"
+        return f"layer {layer}, {place}" if step.domain in _BY_LAYER else place
 
     def tokens_passed(self, step: DataflowStep, beats: int) -> float:
         """Return how many tokens a number of beats of a step is, parts of a token included.

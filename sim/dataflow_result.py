@@ -22,6 +22,7 @@ class BeatDifference:
     beat : its number in the stream.
     cycle : since reset, when it passed; None where the engine does not count them.
     token : that it belongs to; None for a beat too many.
+    where : which token that is, in words; empty where its number says all.
     field, element : the part of the payload that differs first, and which one of the token's it is.
     expected, got : that element's values; `expected` is None for a beat too many.
     expected_beat, got_beat : whole payloads in hex.
@@ -36,12 +37,14 @@ class BeatDifference:
     got: int
     expected_beat: str | None
     got_beat: str
+    where: str = ""
 
     def __str__(self) -> str:
         when = "" if self.cycle is None else f", cycle {self.cycle}"
         if self.token is None:
             return f"beat {self.beat}{when}: a beat too many, {self.got_beat}"
-        place = f"token {self.token}, {self.field} {self.element}{when}"
+        where = f" ({self.where})" if self.where else ""
+        place = f"token {self.token}{where}, {self.field} {self.element}{when}"
         return f"beat {self.beat} ({place}): expected {self.expected}, got {self.got}"
 
 
@@ -216,6 +219,8 @@ def _difference(
             "got": got,
         }
     whole = None if want is None else f"{want:x}"
+    if step is not None and place["token"] is not None:
+        place = {**place, "where": design.where(step, place["token"])}
     return BeatDifference(beat=beat, cycle=found.cycle, expected_beat=whole, got_beat=f"{got:x}", **place)
 
 

@@ -16,13 +16,20 @@ from typing import Self
 import numpy as np
 
 from mxhw.errors import InputError
-from mxhw.sim.beats import Array
+from mxhw.sim.beats import Array, read_beats
 from mxhw.sim.dataflow_build import build_dataflow_library, check_images
 from mxhw.sim.dataflow_design import DataflowDesign, LanguageModel, is_dataflow_design
 from mxhw.sim.design import DESIGN_FILE, GemmDesign
 from mxhw.sim.streams import StreamError
 
-__all__ = ["LanguageSimulation", "TokenAnswer", "TokenRequest", "load_language_design"]
+__all__ = [
+    "LanguageSimulation",
+    "Phase",
+    "TokenAnswer",
+    "TokenRequest",
+    "load_language_design",
+    "simulate_phases",
+]
 
 _SILENCE = 200  # cycles to wait for a beat too many
 
@@ -45,6 +52,32 @@ class TokenAnswer:
 
     logits: Array
     token: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the recorded run: the prompts, or what is generated after them.
+
+    Attributes
+    ----------
+    name : "prefill" or "decode".
+    tokens : that are read in it.
+    cycles, predicted : without stalls; None where nothing was predicted.
+    """
+
+    name: str
+    tokens: int
+    cycles: int
+    predicted: int | None
+
+    @property
+    def error(self) -> float | None:
+        """Predicted over simulated cycles, less 1."""
+        return None if self.predicted is None else self.predicted / self.cycles - 1
+
+    def __str__(self) -> str:
+        predicted = "" if self.predicted is None else f", predicted {self.predicted:,} ({self.error:+.2%})"
+        return f"{self.name} of {self.tokens} tokens: {self.cycles:,} cycles{predicted}"
 
 
 def load_language_design(folder: Path) -> DataflowDesign:
@@ -139,6 +172,32 @@ class LanguageSimulation:
                 raise InputError(f"{field.name} of a request must be 0 to {(1 << field.bits) - 1}, not {value}")
             payload, shift = payload | value << shift, shift + field.bits
         return payload
+
+
+def simulate_phases(folder: Path, design: DataflowDesign, *, cache: Path | None = None) -> tuple[Phase, ...]:
+    """Return the cycles of prompts and of generation in the run whose beats lie beside the design; nothing is compared.
+
+    A phase without tokens is left out.
+    """
+    language = design.language
+    assert language is not None
+    record = design.inputs[language.requests]
+    library = build_dataflow_library(folder, design, cache=cache)
+    with library.session(limit=design.idle_limit) as session:
+        session.send(language.requests, read_beats(folder / record.beats, record.width, record.count))
+        wanted = design.outputs[language.tokens].count
+        ends = []
+        for count in (language.prefill_tokens, wanted - language.prefill_tokens):
+            session.receive(language.tokens, count)
+            ends.append(session.cycles)
+    decoded = record.count - language.prompt_tokens
+    predicted = design.cycles, language.prefill_cycles
+    rest = None if predicted[0] is None or predicted[1] is None else predicted[0] - predicted[1]
+    phases = (
+        Phase("prefill", language.prompt_tokens, ends[0], language.prefill_cycles),
+        Phase("decode", decoded, ends[1] - ends[0], rest),
+    )
+    return tuple(phase for phase in phases if phase.tokens)
 
 
 def _is_record(folder: Path) -> bool:

@@ -123,6 +123,8 @@ def _show_design(output: Output, case: DataflowCase) -> None:
         f"{free.name}: {_number(free.cycles)} cycles{predicted}{'' if error is None else f' ({error:+.2%})'}{time};"
         f" with stalls {_number(case.stalled.cycles)}; {_number(free.cycles_per_second)} cycles/s"
     )
+    for phase in case.phases:
+        output.say(f"{free.name}: {phase}")
 
 
 def _number(value: float | None) -> str:

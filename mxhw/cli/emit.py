@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,7 +153,7 @@ def emit(
     output.result(made.to_json())
 
 
-def _refuse(given: dict[str, object], why: str) -> None:
+def _refuse(given: Mapping[str, object], why: str) -> None:
     """Raise InputError if options were given that do not belong here."""
     if names := [name for name, value in given.items() if value is not None]:
         raise InputError(f"{', '.join(names)} cannot be used here: {why}")

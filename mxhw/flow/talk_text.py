@@ -36,7 +36,7 @@ def load_tokenizer(folder: Path, language: LanguageModel) -> Tokenizer | None:
 
     from mxhw.models.tokenizers import decoder, encode_bytes, encoder
 
-    encode = encode_bytes
+    encode: Callable[[bytes], torch.Tensor] = encode_bytes
     if language.tokenizer is not None:
         place = folder / language.tokenizer
         if not place.is_dir():

@@ -81,20 +81,20 @@ def test_a_block_of_the_shipped_model_is_exact_in_every_step(block: EmittedPart)
 
 @pytest.mark.xdist_group("demo_block")
 @pytest.mark.parametrize(
-    ("image", "step"),
+    ("image", "bit", "step"),
     [
-        ("self_attn_q_proj.weights", "self_attn.q_proj"),
-        ("self_attn_o_proj_requantize.multipliers", "self_attn.o_proj.requantize"),
-        ("self_attn_rope_k.rope", "self_attn.rope.k"),
-        ("post_attention_layernorm.gains", "post_attention_layernorm"),
-        ("mlp_down_proj.weights", "mlp.down_proj"),
+        ("self_attn_q_proj.weights", 3, "self_attn.q_proj"),
+        ("self_attn_o_proj_requantize.multipliers", 3, "self_attn.o_proj.requantize"),
+        ("self_attn_rope_k.rope", 3, "self_attn.rope.k"),
+        ("post_attention_layernorm.gains", 7, "post_attention_layernorm"),  # lower ones may be rounded off
+        ("mlp_down_proj.weights", 3, "mlp.down_proj"),
     ],
 )
 def test_one_flipped_bit_in_a_memory_of_a_block_is_found_in_its_step(
-    block: EmittedPart, image: str, step: str, tmp_path: Path
+    block: EmittedPart, image: str, bit: int, step: str, tmp_path: Path
 ) -> None:
     shutil.copytree(block.emitted.folder, tmp_path / "damaged")
-    flip_image_bit(tmp_path / "damaged", f"images/layers_0_{image}.hex", 2, 3)
+    flip_image_bit(tmp_path / "damaged", f"images/layers_0_{image}.hex", 2, bit)
     result = DataflowSimulation(tmp_path / "damaged").run()
     assert not result.equal
     assert result.first is not None

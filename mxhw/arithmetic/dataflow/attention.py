@@ -25,7 +25,6 @@ from mxhw.arithmetic.dataflow.streams import (
     Integers,
     KeyWeights,
     Scores,
-    StreamType,
 )
 from mxhw.arithmetic.functions.checks import check_integer
 from mxhw.arithmetic.functions.softmax import (
@@ -61,8 +60,11 @@ class AttentionScores(Operation):
         check_integer("banks", self.banks, 1)
 
     @property
-    def inputs(self) -> tuple[StreamType, ...]:
-        return self.query, self.key, Indices(count=self.y.keys), *_bank_inputs(self.banks)
+    def inputs(self) -> tuple[BlockCodes, BlockCodes, *tuple[Indices, ...]]:
+        positions = Indices(count=self.y.keys)
+        if self.banks == 1:
+            return self.query, self.key, positions
+        return self.query, self.key, positions, Indices(count=self.banks)
 
     @property
     def output(self) -> Scores:
@@ -157,8 +159,11 @@ class AttentionValues(Operation):
         check_integer("banks", self.banks, 1)
 
     @property
-    def inputs(self) -> tuple[StreamType, ...]:
-        return self.weights, self.value, Indices(count=self.weights.keys), *_bank_inputs(self.banks)
+    def inputs(self) -> tuple[KeyWeights, BlockCodes, *tuple[Indices, ...]]:
+        positions = Indices(count=self.weights.keys)
+        if self.banks == 1:
+            return self.weights, self.value, positions
+        return self.weights, self.value, positions, Indices(count=self.banks)
 
     @property
     def output(self) -> Integers:
@@ -204,10 +209,6 @@ def _heads(x: BlockValues, repeat: int) -> tuple[Tensor, Tensor]:
     """Return mantissas [batch, heads, tokens, d] and scales [batch, heads, tokens], each head ``repeat`` times."""
     mantissas, scale = x.mantissas.transpose(-3, -2), x.scale.transpose(-2, -1)
     return mantissas.repeat_interleave(repeat, -3), scale.repeat_interleave(repeat, -2)
-
-
-def _bank_inputs(banks: int) -> tuple[Indices, ...]:
-    return (Indices(count=banks),) if banks > 1 else ()
 
 
 def _chunks(scores: Tensor, window: int | None) -> Iterator[tuple[int, slice, slice]]:

@@ -53,7 +53,5 @@ def codes_of(x: BlockValues, places: Tensor) -> BlockValues:
 def weights_of(weights: SoftmaxWeights, places: Tensor) -> SoftmaxWeights:
     """Return the weights of the tokens of one sequence, for the keys that it has."""
     keys = len(places)
-    mantissa, shift, weight = (
-        part[:, :, places, :keys] for part in (weights.mantissa, weights.shift, weights.weight)
-    )
+    mantissa, shift, weight = (part[:, :, places, :keys] for part in (weights.mantissa, weights.shift, weights.weight))
     return SoftmaxWeights(weights.seen[places, :keys], mantissa, shift, weight, weights.total[:, :, places])

@@ -327,7 +327,7 @@ def _product_choices(operation: Linear) -> Iterator[Sizes]:
 
 
 @register_options(Linear, folded=True)
-def _folded_product_choices(operation: Folded) -> Iterator[Sizes]:
+def _folded_product_choices(operation: Folded) -> Iterable[Sizes]:
     assert isinstance(operation.first, Linear)
     return _product_choices(operation.first)
 

@@ -8,7 +8,7 @@ a running maximum; waits that lead backward (a FIFO is full) are met by repeatin
 Source: Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity (1992), section 2.5: timed event graphs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,6 @@ __all__ = ["DeadlockError", "Events", "IntArray", "LateError", "Times", "spread"
 
 IntArray = NDArray[np.int64]
 Times = list[IntArray]
-
-# Passes over all series before it is asked whether the system can finish at all.
-_PASSES = 60
 
 
 class DeadlockError(RuntimeError):
@@ -55,13 +52,16 @@ class Events:
     Attributes
     ----------
     names, counts : of every series.
+    patience : passes over all series before it is asked whether the system can finish at all.
     """
 
     names: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    patience: int = 60
     _paces: list[IntArray] = field(default_factory=list)  # cycle of each event if it waits for the one before only
     _waits: list[list[_Wait]] = field(default_factory=list)
     _forward: list[tuple[int, int]] = field(default_factory=list)
+    _branches: dict[int, set[int]] = field(default_factory=dict)
 
     def series(self, name: str, count: int, pace: int = 1) -> int:
         """Add ``count`` events, at least ``pace`` cycles apart; return their number."""
@@ -100,14 +100,16 @@ class Events:
     def branch(self, series: int, name: str) -> int:
         """Add one of several receivers of a forked series, which may take an event before the others do.
 
-        All that the series waits for must be known by now.
+        All that the series waits for must be known by now; for its other receivers a receiver does not wait.
         """
+        others = self._branches.setdefault(series, set())
         taken = self.series(name, self.counts[series])
         self._paces[taken] = self._paces[series]
-        self._waits[taken] = list(self._waits[series])
-        self._forward += [(cause, taken) for cause, target in self._forward if target == series]
+        self._waits[taken] = [wait for wait in self._waits[series] if wait.cause not in others]
+        self._forward += [(c, taken) for c, target in self._forward if target == series and c not in others]
         self.after(series, taken, 0)
         self.after(taken, series, 1, lag=1, back=True)
+        others.add(taken)
         return taken
 
     def earliest(self, fixed: Mapping[int, IntArray] | None = None, *, end: int | None = None) -> Times:
@@ -130,7 +132,7 @@ class Events:
         stale = set(range(len(times))) - set(fixed)
         passes = 0
         while stale:
-            if passes == _PASSES:
+            if passes == self.patience:
                 self._check_progress()
             # Waits for room lead against the order, so that every second pass goes that way.
             for series in order if passes % 2 == 0 else reversed(order):
@@ -160,15 +162,20 @@ class Events:
 
     def progress(self) -> IntArray:
         """Return how many events of each series can happen, whatever the delays are."""
-        done = [0] * len(self.names)
-        order, moved = self._order(), True
-        while moved:
-            moved = False
-            for series in order:
-                reached = self._reach(series, done)
-                moved |= reached > done[series]
-                done[series] = reached
-        return np.asarray(done, dtype=np.int64)
+        done, order = [0] * len(self.names), self._order()
+        while True:
+            reached = [self._reach(series, done, lambda wait: wait.delay > 0) for series in range(len(done))]
+            # Events that wait for each other without delay happen together: what one may do, the others let it.
+            falling = True
+            while falling:
+                falling = False
+                for series in order:
+                    possible = min(reached[series], self._reach(series, reached, lambda wait: wait.delay <= 0))
+                    falling |= possible < reached[series]
+                    reached[series] = possible
+            if reached == done:
+                return np.asarray(done, dtype=np.int64)
+            done = reached
 
     def _solve(self, series: int, times: Times) -> IntArray:
         """Return the times of one series from those of all."""
@@ -181,10 +188,10 @@ class Events:
         found += pace
         return found
 
-    def _reach(self, series: int, done: list[int]) -> int:
-        """Return how many events of a series can happen once ``done`` of all have."""
+    def _reach(self, series: int, done: list[int], counts: Callable[[_Wait], bool]) -> int:
+        """Return how many events of a series can happen once ``done`` of all have, by those waits that count."""
         reach = self.counts[series]
-        for wait in self._waits[series]:
+        for wait in filter(counts, self._waits[series]):
             if isinstance(wait.of, slice):
                 possible = wait.at.start + max(0, done[wait.cause] - wait.of.start)
             else:
@@ -212,7 +219,7 @@ class Events:
 
     def _mirrored(self) -> "Events":
         """Return the system with time and all series reversed: its earliest times are the latest ones of this."""
-        mirror = Events(list(self.names), list(self.counts))
+        mirror = Events(list(self.names), list(self.counts), self.patience)
         for pace in self._paces:
             mirror._paces.append((pace[-1] - pace[::-1]) if len(pace) else pace)
             mirror._waits.append([])

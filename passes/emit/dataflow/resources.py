@@ -302,13 +302,13 @@ def _attention_values(operation: AttentionValues, placed: Placed) -> list[Part]:
     value, lanes = operation.value, placed.inputs[1].lanes
     keys, banks = operation.weights.keys, operation.banks
     sums = lanes * operation.weights.spec.value_sum_bits(operation.weights.most, value.bits)
-    memories = ((banks * keys * value.length // lanes, lanes * value.bits), (value.block // lanes, sums))
+    memories = [(banks * keys * value.length // lanes, lanes * value.bits), (value.block // lanes, sums)]
     unit: Any = placed.component
     if unit.scales is not None:
-        memories += ((banks * value.blocks, unit.scales.row_bits),)
+        memories.append((banks * value.blocks, unit.scales.row_bits))
     # A weight has twice the bits of a code; each output lane divides like a requantizer, with the softmax's table.
     return [
-        Part("int_mac", 2 * lanes, memories),
+        Part("int_mac", 2 * lanes, tuple(memories)),
         Part("requantize", _lanes(placed), keeps_tables=False),
         Part("softmax_weights", 1, keeps_tables=False),
     ]

@@ -32,6 +32,7 @@ __all__ = ["Loops", "TimedGraph", "step_interval"]
 
 _RULES = timing_control, timing_functions, timing_products  # importing them registers their rules
 _OUTSIDE, _FEEDBACK = "", "(feedback)"
+_PATIENCE = 60
 _TRIAL = 6  # row tiles after which a component alone is in its steady state
 
 
@@ -88,7 +89,8 @@ class TimedGraph:
         self.graph, self._placed, self._loops = graph, placed, loops
         self.positions = np.asarray(positions, dtype=np.int64)
         self._depths = depths
-        self.events = Events()
+        # What a token waits for through a loop becomes known a pass over all series later.
+        self.events = Events() if loops is None else Events(patience=_PATIENCE + 4 * len(self.positions))
         self.fifos: dict[tuple[str, str], tuple[int, int]] = {}
         self.components: dict[str, Component] = {}
         self.outputs: dict[str, int] = {}
@@ -101,8 +103,8 @@ class TimedGraph:
         for name in graph.outputs:
             self._readers[name].append((_OUTSIDE, ""))
         feedback = {} if loops is None else loops.feedback
-        for source, step in feedback.items():
-            self._readers[step].append((_FEEDBACK, source))
+        for source, given_by in feedback.items():
+            self._readers[given_by].append((_FEEDBACK, source))
         lanes = input_lanes(graph, placed, feedback)
         for name, kind in graph.inputs.items():
             beats = int(stream_beats(kind, lanes[name], self._tokens(name)).sum())
@@ -110,8 +112,8 @@ class TimedGraph:
             self._fork(name, self.inputs[name], lanes[name])
         for step in graph.steps.values():
             self._add(step.name, step.operation, step.inputs)
-        for source, step_name in feedback.items():
-            given = self._branches[step_name, _FEEDBACK, source]
+        for source, given_by in feedback.items():
+            given = self._branches[given_by, _FEEDBACK, source]
             self.events.after(self.inputs.pop(source), given.writes, 0, back=True)
 
     def earliest(self) -> Times:

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mxhw.arithmetic.dataflow import RequestValues
-from mxhw.arithmetic.dataflow.control import chunk_numbers
 from mxhw.passes.emit.dataflow.events import DeadlockError, IntArray
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.schedule import Loops, TimedGraph
-from mxhw.passes.emit.dataflow.timing import ControlSchedule
+from mxhw.passes.emit.dataflow.timing_control import control_schedule
 from mxhw.passes.emit.dataflow.top import Depths
 from mxhw.passes.emit.language.tokens import PassTokens
 from mxhw.passes.transform.fold import Domain, LanguageGraph
 
-__all__ = ["LanguageCycles", "control_schedule", "language_cycles", "timed_language"]
+__all__ = ["LanguageCycles", "language_cycles", "timed_language"]
 
 
 @dataclass(frozen=True)
@@ -65,22 +64,8 @@ def timed_language(
         for name, domain in graph.domains.items()
         if domain in ("passes", "requests")
     }
-    loops = Loops(graph.feedback, positions, banks, control_schedule(graph, requests))
+    loops = Loops(graph.feedback, positions, banks, control_schedule(requests, graph.layers, graph.chunk))
     return TimedGraph(graph, placed, tokens["passes"].positions, depths, loops)
-
-
-def control_schedule(graph: LanguageGraph, requests: RequestValues) -> ControlSchedule:
-    """Return what control units have to know of a run."""
-    chunks = chunk_numbers(requests.last[0], graph.chunk).numpy()
-    ends = np.flatnonzero(np.append(chunks[1:] != chunks[:-1], True))
-    return ControlSchedule(
-        requests=len(chunks),
-        chunk_ends=ends,
-        layers=graph.layers,
-        logits=requests.logits[0].numpy() != 0,
-        generated=requests.generated[0].numpy() != 0,
-        sequence=requests.sequence[0].numpy(),
-    )
 
 
 def _banks(graph: LanguageGraph, tokens: PassTokens) -> IntArray:

@@ -67,7 +67,8 @@ class PassRecorded:
             begins.append(bases[layer, sequence] + starts[sequence][position])
             sizes.append(counts[sequence][position])
         at = np.repeat(np.asarray(begins) - np.cumsum(sizes) + sizes, sizes) + np.arange(sum(sizes))
-        return np.concatenate(list(runs.values()))[at]
+        found: Array = np.concatenate(list(runs.values()))[at]
+        return found
 
     def token_beats(self, name: str, lanes: int) -> int | tuple[int, ...]:
         """Return the beats of a token; one number a token where they differ."""

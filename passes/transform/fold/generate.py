@@ -41,12 +41,15 @@ def greedy(graph: LanguageGraph, prompts: Sequence[Tensor], tokens: int) -> Conv
     room = graph.positions_room
     if not 1 <= len(prompts) <= graph.sequences:
         raise InputError(f"prompts must be 1 to the {graph.sequences} sequences of the design, not {len(prompts)}")
+    if not 1 <= tokens < room:
+        raise InputError(
+            f"tokens must be 1 to {room - 1}, fewer than the {room} positions of the KV memory, not {tokens}"
+        )
     for prompt in prompts:
-        # The last token that is generated is not read again.
-        if not 1 <= len(prompt) <= room - tokens + 1:
+        if not 1 <= len(prompt) <= room - tokens:
             raise InputError(
-                f"a prompt must have 1 to {room - tokens + 1} tokens, so that it and {tokens} generated ones fit the "
-                f"{room} positions of the KV memory, not {len(prompt)}"
+                f"a prompt must have 1 to {room - tokens} tokens, so that it and {tokens} generated ones fit the {room} "
+                f"positions of the KV memory, not {len(prompt)}; shorten it, or emit with more keys"
             )
     written = tuple(_continued(graph, prompt, tokens) for prompt in prompts)
     return Conversation(written, tuple(map(len, prompts)), _requests(graph, prompts, tokens))

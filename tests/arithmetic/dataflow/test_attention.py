@@ -33,13 +33,14 @@ def codes_of(name: str, heads: int, fmt: str = "int8-e8m0") -> Quantize:
     return Quantize(x=x, y=code_stream(parse_format(fmt), x, DIM))
 
 
-def operations(fmt: str = "int8-e8m0", keys: int = TOKENS):
+def operations(fmt: str = "int8-e8m0", keys: int = TOKENS, window: int | None = None, banks: int = 1):
     """The three quantizers and the three operations."""
     q, k, v = codes_of("query", HEADS, fmt), codes_of("key", GROUPS, fmt), codes_of("value", GROUPS, fmt)
-    scores = AttentionScores(query=q.y, key=k.y, y=Scores(heads=HEADS, keys=keys, spec=SPEC))
+    stream = Scores(heads=HEADS, keys=keys, spec=SPEC, window=window)
+    scores = AttentionScores(query=q.y, key=k.y, y=stream, banks=banks)
     weights = AttentionWeights(x=scores.output)
     y = Integers(length=HEADS * DIM, bits=16, exponent=-10)
-    return (q, k, v), scores, weights, AttentionValues(weights=weights.output, value=v.y, y=y)
+    return (q, k, v), scores, weights, AttentionValues(weights=weights.output, value=v.y, y=y, banks=banks)
 
 
 def drawn(tokens: int = TOKENS, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,7 +50,7 @@ def drawn(tokens: int = TOKENS, batch: int = 2, seed: int = 0) -> tuple[Tensor, 
     for heads in (HEADS, GROUPS, GROUPS):
         spread = torch.exp2(torch.randint(5, 15, (batch, tokens, heads, 1), generator=generator).double())
         x = (torch.randn(batch, tokens, heads, DIM, generator=generator).double() * spread).clamp(-32767, 32767)
-        x[0, 2] = 0
+        x[0, 2:3] = 0
         found.append(x.round().long().flatten(-2))
     return found[0], found[1], found[2]
 
@@ -58,8 +59,8 @@ def positions(tokens: int = TOKENS, batch: int = 2) -> Tensor:
     return torch.arange(tokens).expand(batch, tokens)
 
 
-def run(fmt: str = "int8-e8m0", **draw):
-    (q, k, v), scores, weights, values = operations(fmt)
+def run(fmt: str = "int8-e8m0", window: int | None = None, **draw):
+    (q, k, v), scores, weights, values = operations(fmt, window=window)
     operands = [quantize.run(x) for quantize, x in zip((q, k, v), drawn(**draw), strict=True)]
     where = positions(operands[0].codes.shape[1], operands[0].codes.shape[0])
     found = scores.run(operands[0], operands[1], where)
@@ -76,12 +77,17 @@ def clamp(x: int, bits: int) -> int:
 
 
 def python_row(operands: list[BlockValues], stack, i: int, head: int, t: int):
-    """Section 6 of arithmetic.md for one query: scores, weights and the mean of the values, in Python integers."""
+    """Section 6 of arithmetic.md for one query: scores, weights and the mean of the values, in Python integers.
+
+    Of the keys that it sees, and of no others.
+    """
     scores, _, values = stack
+    window = scores.y.window
+    seen = [j for j in range(t + 1) if window is None or t - j < window]
     q, k, v = operands
     group = head // (HEADS // GROUPS)
     row, query = [], q.codes[i, t, head].tolist()
-    for j in range(t + 1):
+    for j in seen:
         product = sum(a * b for a, b in zip(query, k.codes[i, j, group].tolist(), strict=True))
         unit = int(q.scale[i, t, head] + k.scale[i, j, group]) + scores.exponent
         row.append(clamp(halves_up(product, -unit - SPEC.score_fraction), SPEC.score_bits))
@@ -89,38 +95,41 @@ def python_row(operands: list[BlockValues], stack, i: int, head: int, t: int):
     mantissa = [SPEC.exp2.points[n & 255] for n in below]
     shift = [min(n >> 8, SPEC.shift_largest) for n in below]
     weight = [halves_up(m, s) for m, s in zip(mantissa, shift, strict=True)]
-    scale = v.scale[i, : t + 1, group].tolist()
+    scale = v.scale[i, seen, group].tolist()
     folded = [halves_up(m, s + max(scale) - e) for m, s, e in zip(mantissa, shift, scale, strict=True)]
     total = sum(weight)
     place = total.bit_length() - 1
     fraction = floor(total * 2 ** (16 - place)) - (1 << 16)
     factor = int(SPEC.recip.lookup(torch.tensor(fraction)))
     mean = []
-    for column in v.codes[i, : t + 1, group].mT.tolist():
+    for column in v.codes[i, seen, group].mT.tolist():
         aligned = halves_up(sum(a * b for a, b in zip(folded, column, strict=True)), place - 15)
         normal = clamp(halves_up(aligned * factor, 23), 16)
         mean.append(clamp(halves_up(normal, values.shift - max(scale)), values.y.bits))
     return row, weight, total, mean
 
 
+@pytest.mark.parametrize("window", [None, 1, 3, TOKENS - 1, TOKENS, TOKENS + 2])
 @pytest.mark.parametrize("fmt", ["int8-e8m0", "int4-e8m0"])
-def test_every_integer_is_that_of_the_design(fmt: str) -> None:
-    operands, scores, weights, result, stack = run(fmt)
+def test_every_integer_is_that_of_the_design(fmt: str, window: int | None) -> None:
+    operands, scores, weights, result, stack = run(fmt, window)
     for i in range(2):
         for head in range(HEADS):
             for t in range(TOKENS):
                 row, weight, total, mean = python_row(operands, stack, i, head, t)
-                assert scores[i, head, t].tolist() == row + [0] * (TOKENS - t - 1)
-                assert weights.weight[i, head, t].tolist() == weight + [0] * (TOKENS - t - 1)
+                before, behind = [0] * (t + 1 - len(row)), [0] * (TOKENS - t - 1)
+                assert scores[i, head, t].tolist() == before + row + behind
+                assert weights.weight[i, head, t].tolist() == before + weight + behind
                 assert int(weights.total[i, head, t]) == total
                 assert result[i, t, head * DIM : (head + 1) * DIM].tolist() == mean
 
 
+@pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("chunk", [1, 100, 1 << 20])
-def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, scores, weights, result, _ = run()
+def test_chunks_change_nothing(chunk: int, window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, scores, weights, result, _ = run(window=window)
     monkeypatch.setattr(attention, "_CHUNK", chunk)
-    _, again, weighed, other, _ = run()
+    _, again, weighed, other, _ = run(window=window)
     assert torch.equal(scores, again)
     assert torch.equal(result, other)
     for name in ("seen", "mantissa", "shift", "weight", "total"):
@@ -180,3 +189,59 @@ def test_runs_that_are_no_whole_sequences_are_refused() -> None:
     few = operations(keys=TOKENS - 1)[1]
     with pytest.raises(InputError, match=f"up to {TOKENS - 2}"):
         few.run(query, key, positions())
+
+
+def test_keys_outside_the_window_have_no_influence() -> None:
+    """The largest scale of the sequence is that of the first value; behind the window nothing is left of it."""
+    (q, k, v), scores, weights, values = operations(window=3)
+    query, key, value = drawn()
+    value = value // 64
+    value[:, 0] = 32767
+    loud, quiet = value.clone(), value.clone()
+    quiet[:, 0] = 1
+    results = []
+    for each in (loud, quiet):
+        found = weights.run(scores.run(q.run(query), k.run(key), positions()))
+        results.append(values.run(found, v.run(each), positions()))
+    assert torch.equal(results[0][:, 3:], results[1][:, 3:])
+    assert not torch.equal(results[0][:, :3], results[1][:, :3])
+
+
+def test_sequences_in_banks_give_what_they_give_alone() -> None:
+    (q, k, v), scores, weights, values = operations(window=4, banks=3)
+    alone = [[o.run(x) for o, x in zip((q, k, v), drawn(tokens, 1, seed), strict=True)] for seed, tokens in SEQUENCES]
+    wanted = []
+    for query, key, value in alone:
+        where = positions(query.codes.shape[1], 1)
+        wanted.append(values.run(weights.run(scores.run(query, key, where)), value, where))
+    query, key, value = (
+        BlockValues(
+            *(torch.stack([getattr(alone[s][i], part)[0, t] for s, t in ORDER])[None] for part in ("codes", "scale"))
+        )
+        for i in range(3)
+    )
+    where = torch.tensor([[t for _, t in ORDER]]), torch.tensor([[BANKS[s] for s, _ in ORDER]])
+    found = values.run(weights.run(scores.run(query, key, *where)), value, *where)
+    assert torch.equal(found, torch.stack([wanted[s][0, t] for s, t in ORDER])[None])
+    mixed = torch.tensor([[0 for _ in ORDER]])
+    with pytest.raises(InputError, match=f"positions of bank 0 must be 0, 1, 2, ... up to {TOKENS - 1}"):
+        scores.run(query, key, where[0], mixed)
+    with pytest.raises(InputError, match="banks must be from 0 to 2, not 0 to 3"):
+        scores.run(query, key, where[0], where[1] + (where[0] == 5).long() * (3 - where[1]))
+
+
+# Seed and tokens; the bank of each; which token of which sequence comes when: the third begins where the first ended.
+SEQUENCES = [(3, 3), (4, TOKENS), (5, 6), (6, 1)]
+BANKS = [0, 2, 0, 1]
+ORDER = [
+    *((0, 0), (1, 0), (1, 1), (0, 1), (3, 0), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2)),
+    *((1, t) for t in range(3, TOKENS)),
+    *((2, t) for t in range(3, 6)),
+]
+
+
+def test_impossible_windows_and_banks_are_refused() -> None:
+    with pytest.raises(InputError, match="window must be an integer of at least 1, not 0"):
+        operations(window=0)
+    with pytest.raises(InputError, match="banks must be an integer of at least 1, not 0"):
+        operations(banks=0)

@@ -59,22 +59,26 @@ def test_codes_carry_the_fields_of_their_block(kind, lanes):
     assert len(wanted) == 6 * token_beats(y, lanes, 2, 3)
 
 
-def test_scores_and_weights_have_a_beat_a_visible_key():
+@pytest.mark.parametrize("window", [None, 1, 3, 9])
+def test_scores_and_weights_have_a_beat_a_visible_key(window):
     spec = SoftmaxSpec()
     scores = integers((2, 3, 5, 5), 12)
-    weights = softmax_weights(scores, spec, torch.arange(1, 6))
-    kind, heavy = Scores(heads=3, keys=7, spec=spec), KeyWeights(heads=3, keys=7, spec=spec)
+    before = torch.arange(5)[:, None] - torch.arange(5)
+    weights = softmax_weights(scores, spec, seen=(before >= 0) & (before < (window or 5)))
+    kind = Scores(heads=3, keys=7, spec=spec, window=window)
+    heavy = KeyWeights(heads=3, keys=7, spec=spec, window=window)
+    sum_bits = spec.sum_bits(min(7, window or 7))
     want_scores, want_weights = [], []
     for batch in range(2):
         for token in range(5):
             for head in range(3):
                 total, at = 0, (batch, head, token)
-                for key in range(token + 1):
+                for key in range(0 if window is None else max(0, token - window + 1), token + 1):
                     total += int(weights.weight[*at, key])
                     last = (key == token, 1)
                     want_scores.append(joined((scores[*at, key], 24), last))
                     parts = [(weights.weight[*at, key], 16), (weights.mantissa[*at, key], 16)]
-                    want_weights.append(joined(*parts, (weights.shift[*at, key], 5), (total, spec.sum_bits(7)), last))
+                    want_weights.append(joined(*parts, (weights.shift[*at, key], 5), (total, sum_bits), last))
     assert to_ints(stream_beats(scores, kind)) == want_scores
     assert to_ints(stream_beats(weights, heavy)) == want_weights
     assert sum(token_beats(kind, 1, 2, 5)) == len(want_scores)

@@ -12,9 +12,10 @@ from mxhw.passes.transform.lower.plan import Plan
 from mxhw.passes.transform.lower.probe import attribute, evaluate, run_until
 from mxhw.passes.transform.lower.views import Source, Views, info_of
 
-__all__ = ["CHECKED", "Alone"]
+__all__ = ["Alone"]
 
-CHECKED = ("linear", "rms_norm", "layer_norm", "rope", "act", "mul", "add", "embedding", "attn_pv")
+_CHECKED = ("linear", "rms_norm", "layer_norm", "rope", "act", "mul", "add", "embedding", "attn_pv")
+_BOUNDS = {"embedding": 0.5 / 127, "attn_pv": 1e-3, "rms_norm": 3e-4, "layer_norm": 3e-4}
 
 
 class Alone:
@@ -39,6 +40,9 @@ class Alone:
         generator = torch.Generator().manual_seed(5)
         self.tokens = torch.randint(0, 40, self.views.sizes, generator=generator)
         self.values = lowered.run(integer_inputs(lowered, self.tokens), keep=lowered.steps)
+
+    def _nodes(self) -> list[fx.Node]:
+        return [n for n in self.graph.module.graph.nodes if INFO in n.meta and info_of(n).op in _CHECKED]
 
     def stream(self, source: Source) -> tuple[Integers, Tensor]:
         """The type of a value's stream, and its vectors, without the factor of queries."""
@@ -101,12 +105,10 @@ class Alone:
         assert float(((found - x).abs() / unit).max()) < 1.01 * (1 if kind.kind == "integer" else 4)
         return found.float()
 
-    def deviations(self) -> dict[str, float]:
+    def deviations(self) -> dict[Source, float]:
         """Per output, the largest distance from the float node less two units of its stream, over its largest value."""
         found = {}
-        for node in self.graph.module.graph.nodes:
-            if INFO not in node.meta or info_of(node).op not in CHECKED:
-                continue
+        for node in self._nodes():
             given = self.wanted(node)
             for index in range(self.views.outputs(node)):
                 source = Source(node, index)
@@ -114,5 +116,13 @@ class Alone:
                 wanted = self.views.vectors(source, given).double()
                 assert own.shape == wanted.expand_as(own).shape
                 units = 2 * 2.0**stream.exponent / self.plan.factors.get(source, 1.0)
-                found[self.views.key(source)] = float(((own - wanted).abs().max() - units) / wanted.abs().max())
+                found[source] = float(((own - wanted).abs().max() - units) / wanted.abs().max())
+        return found
+
+    def off(self) -> dict[str, float]:
+        """The outputs that are further off than they may be; of an embedding, codes of 8 bits are half a step off."""
+        found = {}
+        for source, value in self.deviations().items():
+            if value > _BOUNDS.get(info_of(source.node).op, 5e-5):
+                found[self.views.key(source)] = value
         return found

@@ -67,10 +67,11 @@ def build(family: str, **changes: Any) -> nn.Module:
     return made.eval()
 
 
-def eight_bits(graph: Graph) -> Assignment:
-    """Weights and inputs of 8 bits, attention as the integers compute it."""
+def eight_bits(graph: Graph, weights: str = "int8", inputs: str = "int8-e8m0") -> Assignment:
+    """Weights and inputs of 8 bits, or in other formats; attention as the integers compute it."""
+    given = {"weight": weights, "input": inputs}
     formats = {
-        key: "int8" if site.operand == "weight" else "int8-e8m0"
+        key: given.get(site.operand, "int8-e8m0")
         for key, site in graph.sites.items()
         if site.operand != "cache" and not key.endswith("pv:lhs")
     }
