@@ -8,7 +8,7 @@ LIBERTY ?= ../shared/liberty
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-resources table-synth clean
+.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-resources bench-lm table-synth clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -69,6 +69,9 @@ bench-fifos: $(BIN)/.installed  ## depths of a block's FIFOs against the smalles
 
 bench-resources: $(BIN)/.installed  ## estimated resources of components against their synthesis
 	$(BIN)/python bench/resources.py $(ARGS)
+
+bench-lm: $(BIN)/.installed  ## language models in RTL: emission, build, cycles, tokens a second; ARGS="demo DIR --unfolded"
+	$(BIN)/python bench/language.py $(ARGS)
 
 table-synth: $(BIN)/.installed  ## measure what changed of the cost model's table of sizes; LIBERTY=DIR ARGS="--only 'fifo' --jobs 2"
 	$(BIN)/python -m mxhw.synthesis.table --liberty $(LIBERTY) $(ARGS)

@@ -1,13 +1,15 @@
-"""The assignment that a command works on: a file, or the uniform default."""
+"""The assignment that a command works on: a file, or the uniform default; and one that changes from layer to layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from mxhw.errors import InputError
 from mxhw.ir import Assignment, Graph
 from mxhw.ir.cache import CACHE
 
-__all__ = ["DEFAULT_INPUTS", "DEFAULT_WEIGHTS", "assignment_for", "uniform_assignment"]
+__all__ = ["DEFAULT_INPUTS", "DEFAULT_WEIGHTS", "assignment_for", "layered_assignment", "uniform_assignment"]
 
 DEFAULT_WEIGHTS = "bitmod4"
 DEFAULT_INPUTS = "int8-e8m0"
@@ -21,6 +23,35 @@ def uniform_assignment(graph: Graph, weights: str = DEFAULT_WEIGHTS, inputs: str
         if site.operand != CACHE
     }
     return Assignment(graph.signature.model, formats, {}, {"uniform": [weights, inputs]})
+
+
+def layered_assignment(
+    graph: Graph, weights: Sequence[str], inputs: str = DEFAULT_INPUTS, attention: str = DEFAULT_INPUTS
+) -> Assignment:
+    """Return formats of weights that take turns, layer after layer; weights in no layer have the first of them.
+
+    ``inputs`` is for linear layers, ``attention`` for its operands; the KV cache stays as it is.
+
+    Raises
+    ------
+    InputError
+        If there are no formats of weights.
+    """
+    if not weights:
+        raise InputError("weights must name at least one format")
+    turns = {
+        node: weights[layer % len(weights)]
+        for members in graph.blocks.values()
+        for layer, block in enumerate(members)
+        for node in graph.nodes
+        if node.startswith(f"{block}.")
+    }
+    formats = {
+        key: {"weight": turns.get(site.node, weights[0]), "input": inputs}.get(site.operand, attention)
+        for key, site in graph.sites.items()
+        if site.operand != CACHE
+    }
+    return Assignment(graph.signature.model, formats, {}, {"layered": [list(weights), inputs, attention]})
 
 
 def assignment_for(graph: Graph, path: Path | None) -> Assignment:

@@ -70,7 +70,9 @@ def _frequencies(table: fx.Node, head_dim: int) -> tuple[float, ...]:
         if node.op == "get_attr" and attribute(node).numel() == head_dim // 2:
             found.append(attribute(node))
     if len(found) != 1:
-        raise InputError(f"its table is made of {len(found)} buffers of {head_dim // 2} frequencies, not of one")
+        raise InputError(
+            f"its table is made of {len(found)} buffers of {head_dim // 2} frequencies, not of one (partial RoPE?)"
+        )
     return tuple(found[0].double().flatten().tolist())
 
 

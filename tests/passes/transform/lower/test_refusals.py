@@ -169,7 +169,7 @@ def test_other_families_are_near_float(kind: str, changes: dict) -> None:
                      "not a rotation of whole heads", marks=pytest.mark.slow),
         ("Gemma2", {"attn_logit_softcapping": 20.0, "hidden_activation": "gelu_pytorch_tanh",
                     "query_pre_attn_scalar": 8}, "a softcap"),
-        pytest.param("GPTNeoX", {"rotary_pct": 0.5}, "operand", marks=pytest.mark.slow),
+        pytest.param("GPTNeoX", {}, "partial RoPE", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_other_families_are_refused_with_the_reason(kind: str, changes: dict, reason: str) -> None:
