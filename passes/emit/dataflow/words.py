@@ -16,7 +16,7 @@ from mxhw.arithmetic.dataflow import (
     StreamType,
 )
 from mxhw.passes.emit.dataflow.place import Placed
-from mxhw.sim.dataflow_design import DataflowDesign
+from mxhw.sim.dataflow_design import DataflowDesign, LanguageModel
 
 __all__ = ["describe", "header", "instructions"]
 
@@ -91,7 +91,7 @@ mxhw_rom.v, mxhw_ram.v
 images/
     memory images for $readmemh, one word a line; simulate and synthesise with this folder as working directory
 beats/
-    {tokens} tokens: what the inputs get, and what every step and output must give, one payload a line, hex
+    {tokens}: what the inputs get, and what every step and output must give, one payload a line, hex
 design.json
     order, widths and files of all streams
 bench.py
@@ -111,11 +111,44 @@ With another one:     the same, with SIM=verilator, SIM=questa, SIM=xcelium ...
 
 def instructions(design: DataflowDesign) -> str:
     """Return the text of README.txt."""
-    return _README.format(
+    text = _README.format(
         name=design.name,
         steps=len(design.steps),
         version=design.version,
         hash=design.hash,
         top=design.top,
-        tokens=design.tokens,
+        tokens=f"{design.tokens} {'tokens' if design.language is None else 'tokens in a layer'}",
+    )
+    return text if design.language is None else text + _talking(design.language)
+
+
+_TALKING = """\
+
+This design is a language model. With mxhw:  mxhw talk . --prompt TEXT
+
+{requests}, one beat a token, lowest bits first: {fields}
+    generated: read what the arg-max chose after this sequence's newest logits, instead of token
+    logits:    of what follows this token, all logits and their arg-max are wanted
+    last:      of a chunk (at most {chunk} tokens, which pass each layer together); a generated token is in a later chunk
+    Position 0 starts a sequence anew; positions go up by one; {sequences} sequences of at most {keys} tokens.
+{logits}
+    {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; the logit is the integer times 2^{exponent}
+{tokens}
+    one beat a request with logits: the index of the largest, the first of equal ones
+"""
+
+
+def _talking(language: LanguageModel) -> str:
+    return _TALKING.format(
+        requests=language.requests,
+        fields=", ".join(f"{field.name} {field.bits}" for field in language.request_fields),
+        chunk=language.chunk,
+        sequences=language.sequences,
+        keys=language.keys,
+        logits=language.logits,
+        vocabulary=language.vocabulary,
+        bits=language.logits_bits,
+        lanes=language.logits_lanes,
+        exponent=language.logits_exponent,
+        tokens=language.tokens,
     )
