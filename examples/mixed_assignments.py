@@ -5,6 +5,7 @@
     mxhw emit MODEL --lm --assignment OUT/bitmod-mixed.json --out build/lm
 
 - `bitmod-mixed`: BitMoD weights of 4 and of 3 bits, layer by layer in turn, and of 4 bits in the head; INT8 inputs.
+  Groups are of 128, 64 or 32 weights: rows are padded to whole groups, and the size is taken that stores least.
 - `dialect`: DialectFP4 in all linear layers, weights and inputs.
 
 Operands of attention are INT8 in both. MODEL is a Hugging Face directory, a hub id or `demo`; a graph names the sites,
@@ -20,11 +21,23 @@ from mxhw.errors import InputError
 from mxhw.flow.assignments import layered_assignment
 from mxhw.ir import Assignment, Graph
 from mxhw.models import capture, load_model
+from mxhw.passes.analysis import ledger
 
-ASSIGNMENTS: dict[str, Callable[[Graph], Assignment]] = {
-    "bitmod-mixed": lambda graph: layered_assignment(graph, ("bitmod4", "bitmod3"), "int8-e8m0"),
-    "dialect": lambda graph: layered_assignment(graph, ("dialect4",), "dialect4-online"),
-}
+GROUPS = (128, 64, 32)
+
+
+def bitmod_mixed(graph: Graph) -> Assignment:
+    """BitMoD, every second layer with 3 bits."""
+    designs = [layered_assignment(graph, (f"bitmod4-g{group}", f"bitmod3-g{group}"), "int8-e8m0") for group in GROUPS]
+    return min(designs, key=lambda design: ledger(graph, design).weight_bits)
+
+
+def dialect(graph: Graph) -> Assignment:
+    """DialectFP4 throughout: the least error of weights, the two-stage rule for inputs."""
+    return layered_assignment(graph, ("dialect4",), "dialect4-online")
+
+
+ASSIGNMENTS: dict[str, Callable[[Graph], Assignment]] = {"bitmod-mixed": bitmod_mixed, "dialect": dialect}
 
 
 def write_assignments(graph: Graph, out: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ import matplotlib.pyplot  # noqa: F401
 import pytest
 import torch
 
-pytest_plugins = ["tests.tiny_run"]
+pytest_plugins = ["tests.tiny_language", "tests.tiny_run"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -102,7 +102,8 @@ def emit(
     """
     output = Output(as_json=json)
     if lm:
-        given = {"--block": block, "--rows": rows, "--node": node or None, "--layers": layers or None}
+        other = None if text == "heldout" else text
+        given = {"--block": block, "--rows": rows, "--node": node or None, "--layers": layers or None, "--text": other}
         _refuse(given, "--lm emits the whole model, token by token")
         from mxhw.flow.language import LanguageRequest, LanguageSettings, emit_language_model
 

@@ -100,6 +100,7 @@ def emit_language_model(request: LanguageRequest, folder: Path, progress: Progre
     platform = None if request.platform is None else load_platform(request.platform)
     loaded = load_model(request.model)
     settings = request.settings
+    _check_room(loaded, settings)
     graph = capture(loaded, batch=1, sequence=settings.keys)
     assignment = assignment_for(graph, request.assignment)
     prompts = _prompts(loaded, request)
@@ -189,6 +190,17 @@ def emit_lowered(
         force=settings.force,
     )
     return EmittedPart(PART, emitted, plan, write_flow(folder, emitted.design).note)
+
+
+def _check_room(loaded: LoadedModel, settings: LanguageSettings) -> None:
+    """Raise InputError unless the KV memory is one of the model, and has room for what is generated."""
+    keys, tokens, context = settings.keys, settings.tokens, loaded.at_most_context(settings.keys)
+    if keys > context:
+        raise InputError(f"keys must be at most the model's context of {context} positions, not {keys}; give fewer")
+    if keys <= tokens:
+        raise InputError(
+            f"keys must be more than the {tokens} tokens that are written, not {keys}; give more, or fewer tokens"
+        )
 
 
 def _prompts(loaded: LoadedModel, request: LanguageRequest) -> list[Tensor]:

@@ -67,8 +67,8 @@ def test_the_example_writes_assignments_of_the_model(
         sites = graph.sites.items()
         weights[name] = {site.node: assignment.formats[key] for key, site in sites if site.operand == "weight"}
     mixed = weights["bitmod-mixed"]
-    assert {mixed["model.layers.0.mlp.up_proj"], mixed["lm_head"]} == {"bitmod4"}
-    assert mixed["model.layers.1.mlp.up_proj"] == "bitmod3"
+    assert {mixed["model.layers.0.mlp.up_proj"], mixed["lm_head"]} == {"bitmod4-g32"}  # rows of 64 and 96
+    assert mixed["model.layers.1.mlp.up_proj"] == "bitmod3-g32"
     assert set(weights["dialect"].values()) == {"dialect4"}
 
 

@@ -16,7 +16,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DeadlockError", "Events", "IntArray", "LateError", "Times", "spread"]
+__all__ = ["DeadlockError", "Events", "Gate", "IntArray", "LateError", "Moving", "Times", "Wait", "spread"]
 
 IntArray = NDArray[np.int64]
 Times = list[IntArray]
@@ -36,13 +36,42 @@ class LateError(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Wait:
+class Wait:
     """``target[at] >= cause[of] + delay``; ``of`` is as long as ``at``, and does not fall."""
 
     cause: int
     delay: int
     at: slice
     of: slice | IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """A pipeline whose registers all stand still while what is to leave waits, bubbles between them, too.
+
+    Attributes
+    ----------
+    enters, leaves : series. Nothing enters while the pipeline stands.
+    latency : cycles from entering to leaving in which it moves.
+    of : the event that each one that leaves has entered as [leaves].
+    """
+
+    enters: int
+    leaves: int
+    latency: int
+    of: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """``target[k]`` follows ``cause[of[k]]`` after ``delay`` cycles, in the first ``moves`` of which a gate moves."""
+
+    gate: int
+    target: int
+    cause: int
+    of: IntArray
+    moves: int
+    delay: int
 
 
 @dataclass(eq=False)
@@ -58,22 +87,24 @@ class Events:
     names: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     patience: int = 60
-    _paces: list[IntArray] = field(default_factory=list)  # cycle of each event if it waits for the one before only
-    _waits: list[list[_Wait]] = field(default_factory=list)
+    paces: list[IntArray] = field(default_factory=list)  # cycle of each event if it waits for the one before only
+    waits: list[list[Wait]] = field(default_factory=list)
     _forward: list[tuple[int, int]] = field(default_factory=list)
-    _branches: dict[int, set[int]] = field(default_factory=dict)
+    branches: dict[int, set[int]] = field(default_factory=dict)
+    gates: list[Gate] = field(default_factory=list)
+    moving: list[Moving] = field(default_factory=list)
 
     def series(self, name: str, count: int, pace: int = 1) -> int:
         """Add ``count`` events, at least ``pace`` cycles apart; return their number."""
         self.names.append(name)
         self.counts.append(int(count))
-        self._paces.append(np.arange(count, dtype=np.int64) * pace)
-        self._waits.append([])
+        self.paces.append(np.arange(count, dtype=np.int64) * pace)
+        self.waits.append([])
         return len(self.names) - 1
 
     def gaps(self, series: int, gaps: IntArray) -> None:
         """Let event k follow event k - 1 after at least ``gaps[k]`` cycles (``gaps[0]`` is not read)."""
-        self._paces[series] = np.concatenate([[0], np.cumsum(gaps[1:])]).astype(np.int64)
+        self.paces[series] = np.concatenate([[0], np.cumsum(gaps[1:])]).astype(np.int64)
 
     def after(self, target: int, cause: int, delay: int, *, lag: int = 0, of: Any = None, back: bool = False) -> None:
         """Let event k of ``target`` follow event ``of[k]``, or ``k - lag``, of ``cause`` after ``delay`` cycles.
@@ -86,26 +117,43 @@ class Events:
         if of is None:
             first, last = max(0, lag), min(count, available + lag)
             if last > first:
-                wait = _Wait(cause, delay, slice(first, last), slice(first - lag, last - lag))
-                self._waits[target].append(wait)
+                wait = Wait(cause, delay, slice(first, last), slice(first - lag, last - lag))
+                self.waits[target].append(wait)
         else:
             index = np.asarray(of, dtype=np.int64)
             assert len(index) == count and (not count or index[-1] < available), "an event for every event"
             first = int(np.searchsorted(index, 0))
             if first < count:
-                self._waits[target].append(_Wait(cause, delay, slice(first, count), index[first:]))
+                self.waits[target].append(Wait(cause, delay, slice(first, count), index[first:]))
         if not back:
             self._forward.append((cause, target))
+
+    def gate(self, enters: int, leaves: int, latency: int, of: Any = None) -> int:
+        """Say that two series are the ends of a pipeline that stands as a whole; return its number.
+
+        It adds no wait: what is told here is met by :func:`.walk.exact_times` only.
+        """
+        entered = np.arange(self.counts[leaves]) if of is None else np.asarray(of, dtype=np.int64)
+        self.gates.append(Gate(enters, leaves, latency, entered))
+        return len(self.gates) - 1
+
+    def moves(
+        self, gate: int, target: int, cause: int, delay: int, *, moves: int | None = None, lag: int = 0, of: Any = None
+    ) -> None:
+        """Say that in the first ``moves`` cycles of a wait (all by default) a gate moves; it adds no wait."""
+        index = np.arange(self.counts[target]) - lag if of is None else np.asarray(of, dtype=np.int64)
+        index = np.minimum(index, self.counts[cause] - 1)
+        self.moving.append(Moving(gate, target, cause, index, delay if moves is None else moves, delay))
 
     def branch(self, series: int, name: str) -> int:
         """Add one of several receivers of a forked series, which may take an event before the others do.
 
         All that the series waits for must be known by now; for its other receivers a receiver does not wait.
         """
-        others = self._branches.setdefault(series, set())
+        others = self.branches.setdefault(series, set())
         taken = self.series(name, self.counts[series])
-        self._paces[taken] = self._paces[series]
-        self._waits[taken] = [wait for wait in self._waits[series] if wait.cause not in others]
+        self.paces[taken] = self.paces[series]
+        self.waits[taken] = [wait for wait in self.waits[series] if wait.cause not in others]
         self._forward += [(c, taken) for c, target in self._forward if target == series and c not in others]
         self.after(series, taken, 0)
         self.after(taken, series, 1, lag=1, back=True)
@@ -115,6 +163,8 @@ class Events:
     def earliest(self, fixed: Mapping[int, IntArray] | None = None, *, end: int | None = None) -> Times:
         """Return the first cycle of every event; those of series in ``fixed`` are given, and not checked.
 
+        Pipelines are taken to squeeze their bubbles out while they stand; :func:`.walk.exact_times` knows better.
+
         Raises
         ------
         DeadlockError
@@ -123,10 +173,10 @@ class Events:
             If an event does not happen up to cycle ``end``; this is found sooner than all times are.
         """
         fixed = fixed or {}
-        times = [fixed[i] if i in fixed else pace.copy() for i, pace in enumerate(self._paces)]
+        times = [fixed[i] if i in fixed else pace.copy() for i, pace in enumerate(self.paces)]
         order = self._order()
         readers: list[set[int]] = [set() for _ in self.names]
-        for target, waits in enumerate(self._waits):
+        for target, waits in enumerate(self.waits):
             for wait in waits:
                 readers[wait.cause].add(target)
         stale = set(range(len(times))) - set(fixed)
@@ -156,7 +206,7 @@ class Events:
         for series, times in deadlines.items():
             start = mirror.series(f"{self.names[series]} due", len(times), 0)
             # A series of given times: what the end comes after it.
-            mirror._paces[start] = end - times[::-1]
+            mirror.paces[start] = end - times[::-1]
             mirror.after(series, start, 0)
         return [end - times[::-1] for times in mirror.earliest()[: len(self.names)]]
 
@@ -179,19 +229,19 @@ class Events:
 
     def _solve(self, series: int, times: Times) -> IntArray:
         """Return the times of one series from those of all."""
-        pace = self._paces[series]
+        pace = self.paces[series]
         found = times[series].copy()
-        for wait in self._waits[series]:
+        for wait in self.waits[series]:
             np.maximum(found[wait.at], times[wait.cause][wait.of] + wait.delay, out=found[wait.at])
         found -= pace
         np.maximum.accumulate(found, out=found)
         found += pace
         return found
 
-    def _reach(self, series: int, done: list[int], counts: Callable[[_Wait], bool]) -> int:
+    def _reach(self, series: int, done: list[int], counts: Callable[[Wait], bool]) -> int:
         """Return how many events of a series can happen once ``done`` of all have, by those waits that count."""
         reach = self.counts[series]
-        for wait in filter(counts, self._waits[series]):
+        for wait in filter(counts, self.waits[series]):
             if isinstance(wait.of, slice):
                 possible = wait.at.start + max(0, done[wait.cause] - wait.of.start)
             else:
@@ -220,11 +270,11 @@ class Events:
     def _mirrored(self) -> "Events":
         """Return the system with time and all series reversed: its earliest times are the latest ones of this."""
         mirror = Events(list(self.names), list(self.counts), self.patience)
-        for pace in self._paces:
-            mirror._paces.append((pace[-1] - pace[::-1]) if len(pace) else pace)
-            mirror._waits.append([])
+        for pace in self.paces:
+            mirror.paces.append((pace[-1] - pace[::-1]) if len(pace) else pace)
+            mirror.waits.append([])
         forward = set(self._forward)
-        for target, waits in enumerate(self._waits):
+        for target, waits in enumerate(self.waits):
             for wait in waits:
                 last, ends = self.counts[wait.cause] - 1, self.counts[target] - 1
                 of = np.arange(wait.of.start, wait.of.stop) if isinstance(wait.of, slice) else wait.of

@@ -52,7 +52,7 @@ def fifo_depths(
     """
     run = np.asarray(sizing_positions(graph, placed) if positions is None else positions, dtype=np.int64)
     timed = TimedGraph(graph, placed, run)
-    best = timed.earliest()
+    best = timed.events.earliest()
     latest = timed.events.latest({series: best[series] for series in timed.outputs.values()})
     writes = {series for series, _ in timed.fifos.values()} | set(timed.outputs.values())
     times = timed.events.earliest({series: latest[series] for series in writes})

@@ -27,6 +27,7 @@ from mxhw.passes.emit.dataflow.timing import (
     time_component,
 )
 from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
+from mxhw.passes.emit.dataflow.walk import exact_times
 
 __all__ = ["Loops", "TimedGraph", "step_interval"]
 
@@ -118,7 +119,7 @@ class TimedGraph:
 
     def earliest(self) -> Times:
         """Return the time of every event; raises :class:`~.events.DeadlockError`."""
-        return self.events.earliest()
+        return exact_times(self.events)
 
     @cached_property
     def cycles(self) -> int:

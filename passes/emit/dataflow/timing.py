@@ -6,8 +6,9 @@ components derive them. Nothing here computes values: timing depends on sizes an
 
 The rules of mxhw's own operations stand in :mod:`.timing_functions` and :mod:`.timing_products`.
 
-Deliberately coarse in one place: a pipeline whose bubbles stay while it is stalled is taken for one whose bubbles are
-squeezed out. That moves a beat by less than the pipeline is long, and no rate.
+A pipeline whose bubbles stay while it is stalled is told of in :func:`standing`: exact times respect it
+(:mod:`.walk`), and the earliest ones, which FIFOs are sized by, squeeze its bubbles out. That moves a beat by less than
+the pipeline is long, and no rate.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,7 @@ __all__ = [
     "held",
     "pipeline",
     "register_timing",
+    "standing",
     "stream_beats",
     "through",
     "time_component",
@@ -175,7 +177,7 @@ def pipeline(events: Events, name: str, beats: int, latency: int) -> tuple[int, 
     if latency == 0:
         return enters, enters
     leaves = events.series(f"{name} gives", beats)
-    through(events, enters, leaves, latency)
+    standing(events, enters, leaves, latency)
     return enters, leaves
 
 
@@ -188,6 +190,13 @@ def through(events: Events, enters: int, leaves: int, latency: int) -> None:
     """Let beats pass ``latency`` registers, the last of which is free in the cycle in which its beat leaves."""
     events.after(leaves, enters, latency)
     frozen(events, enters, leaves, latency)
+
+
+def standing(events: Events, enters: int, leaves: int, latency: int) -> None:
+    """Let beats pass ``latency`` registers that move together, while the last one is free."""
+    through(events, enters, leaves, latency)
+    if latency > 1:
+        events.gate(enters, leaves, latency)
 
 
 def frozen(events: Events, enters: int, leaves: int, latency: int, pace: int = 1) -> None:

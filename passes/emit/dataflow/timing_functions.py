@@ -29,6 +29,7 @@ from mxhw.passes.emit.dataflow.timing import (
     held,
     pipeline,
     register_timing,
+    standing,
     through,
 )
 
@@ -61,7 +62,7 @@ def _norm(events: Events, work: Work) -> Component:
         events.after(leaves, enters, delay + QUEUE, of=lasts)
         depth = int(vectors.max(initial=0)) + delay + 2 * QUEUE
         events.after(enters, leaves, 1, lag=depth, back=True)
-    through(events, scaled, gives, scale)
+    standing(events, scaled, gives, scale)
     return Component((Port(takes, takes),), gives, reads=scaled)
 
 
@@ -105,7 +106,7 @@ def _rope(events: Events, work: Work) -> Component:
     takes = events.series(f"{work.name} takes", tokens * length)
     reads = double_buffer(events, work.name, takes, np.full(tokens * length // (2 * spec.span), 2 * spec.span))
     gives = events.series(f"{work.name} gives", tokens * length)
-    through(events, reads, gives, 3)
+    standing(events, reads, gives, 3)
     return Component((Port(takes, takes), held(events, work, reads, np.full(tokens, length))), gives)
 
 
@@ -118,7 +119,7 @@ def _attention_weights(events: Events, work: Work) -> Component:
     reads = double_buffer(events, work.name, takes, rows)
     events.after(takes, reads, 1, lag=scores.most + 1, back=True)
     gives = events.series(f"{work.name} gives", int(rows.sum()))
-    through(events, reads, gives, 5)
+    standing(events, reads, gives, 5)
     return Component((Port(takes, takes),), gives)
 
 
@@ -131,5 +132,5 @@ def _embedding(events: Events, work: Work) -> Component:
     gives = events.series(f"{work.name} gives", int(beats.sum()))
     events.after(reads, takes, 1, of=spread(np.arange(len(beats)), beats))
     events.after(takes, reads, 0, of=np.cumsum(beats) - beats - 1, back=True)
-    through(events, reads, gives, 3)
+    standing(events, reads, gives, 3)
     return Component((Port(takes, takes),), gives)

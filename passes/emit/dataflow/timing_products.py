@@ -1,5 +1,6 @@
 """Timing of products: with weights, of queries and keys, of the weights of keys and values."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mxhw.passes.emit.dataflow.timing import (
     frozen,
     held,
     register_timing,
+    standing,
     through,
 )
 from mxhw.rtl_templates.dataflow.attention_scores import STAGES
@@ -28,34 +30,45 @@ _DECODE = 2  # from the last step of a token to the cycle in which its half of t
 
 @register_timing(Linear)
 def _linear(events: Events, work: Work) -> Component:
-    x, _, gives = _product(events, work)
-    return Component((x,), gives)
+    made = _product(events, work)
+    return Component((made.x,), made.gives)
 
 
 @register_timing(Linear, folded=True)
 def _folded_linear(events: Events, work: Work) -> Component:
     """The number of a token's layer is taken with the last step of the token before, or later; its steps follow."""
-    x, ends, gives = _product(events, work)
+    made = _product(events, work)
     tiling, tokens = work.unit.gemm.tiling, np.arange(work.tokens)
     layers = events.series(f"{work.name} takes layer", work.tokens)
-    firsts = np.full(events.counts[ends], -1)
+    firsts = np.full(events.counts[made.ends], -1)
     firsts[:: tiling.column_tiles] = tokens
-    events.after(ends, layers, tiling.tile_cycles, of=np.maximum.accumulate(firsts))
-    events.after(layers, ends, 0, of=tokens * tiling.column_tiles - 1, back=True)
-    return Component((x, Port(layers, layers)), gives)
+    firsts = np.maximum.accumulate(firsts)
+    events.after(made.ends, layers, tiling.tile_cycles, of=firsts)
+    events.moves(made.gate, made.ends, layers, tiling.tile_cycles, of=firsts)
+    events.after(layers, made.ends, 0, of=tokens * tiling.column_tiles - 1, back=True)
+    return Component((made.x, Port(layers, layers)), made.gives)
 
 
-def _product(events: Events, work: Work) -> tuple[Port, int, int]:
+@dataclass(frozen=True)
+class _Product:
+    """The port of the codes, the last steps of tiles, the beats of the output, and the pipeline of the array."""
+
+    x: Port
+    ends: int
+    gives: int
+    gate: int
+
+
+def _product(events: Events, work: Work) -> _Product:
     """A GEMM unit: load of row tiles, column tiles of the array, drain; with several rows, what brings them in order.
 
-    See :meth:`mxhw.rtl_templates.gemm.GemmUnit.cycles` and the parts in `rtl_templates/dataflow/linear.py`. Returns the
-    port of the codes, the last steps of tiles, and the beats of the output.
+    See :meth:`mxhw.rtl_templates.gemm.GemmUnit.cycles` and the parts in `rtl_templates/dataflow/linear.py`.
     """
     unit: LinearUnit = work.unit
     rows, tiling, latency = unit.gemm.shape.rows, unit.gemm.tiling, unit.gemm.latency
     row_tiles = work.tokens // rows
     tiles = row_tiles * tiling.column_tiles
-    takes, loads = _loads(events, work, unit, row_tiles)
+    x, loads = _loads(events, work, unit, row_tiles)
     # The last step of every tile; its capture; its rows.
     ends = events.series(f"{work.name} ends tile", tiles, tiling.tile_cycles)
     captures = events.series(f"{work.name} captures", tiles, tiling.tile_cycles)
@@ -64,40 +77,51 @@ def _product(events: Events, work: Work) -> tuple[Port, int, int]:
     loaded = (np.arange(row_tiles) + 1) * tiling.chunks - 1
     firsts = np.full(tiles, -1)
     firsts[:: tiling.column_tiles] = loaded
-    events.after(ends, loads, tiling.tile_cycles, of=np.maximum.accumulate(firsts))
+    firsts = np.maximum.accumulate(firsts)
+    events.after(ends, loads, tiling.tile_cycles, of=firsts)
     events.after(captures, ends, latency)
     frozen(events, ends, captures, latency, tiling.tile_cycles)
+    gate = events.gate(ends, captures, latency)
+    events.moves(gate, ends, loads, tiling.tile_cycles, of=firsts)
+    if tiling.tile_cycles > 1:
+        events.moves(gate, ends, ends, tiling.tile_cycles, lag=1)
     events.after(sums, captures, 1, of=np.repeat(np.arange(tiles), rows))
     events.after(captures, sums, 1, of=np.arange(tiles) * rows - 1, back=True)
     free = spread(np.arange(row_tiles) - 1, np.full(row_tiles, tiling.chunks)) * tiling.column_tiles - 1
     events.after(loads, ends, _DECODE, of=free, back=True)
+    events.moves(gate, loads, ends, _DECODE, moves=_DECODE - 1, of=free)
     if rows > 1 and tiling.column_tiles > 1:
         ordered = double_buffer(events, work.name, sums, np.full(row_tiles, rows * tiling.column_tiles))
         through(events, ordered, gives, 2)
     else:
         through(events, sums, gives, 1)
-    return Port(takes, takes), ends, gives
+    return _Product(x, ends, gives, gate)
 
 
-def _loads(events: Events, work: Work, unit: LinearUnit, row_tiles: int) -> tuple[int, int]:
-    """Add what comes in front of a GEMM unit; return the series of its own beats and those of the GEMM unit."""
+def _loads(events: Events, work: Work, unit: LinearUnit, row_tiles: int) -> tuple[Port, int]:
+    """Add what comes in front of a GEMM unit; return the port of its own beats, and the series of the GEMM unit's."""
     rows, chunks, beats = unit.gemm.shape.rows, unit.gemm.chunks, unit.timing.x_beats
     takes = events.series(f"{work.name} takes", row_tiles * rows * beats)
     if rows == 1 and chunks == beats:
-        return takes, takes
+        return Port(takes, takes), takes
+    sees = events.series(f"{work.name} sees", events.counts[takes])
+    events.after(takes, sees, 0)
     loads = events.series(f"{work.name} loads", row_tiles * chunks)
     # The beats of a row tile, then zeros.
     beat = np.minimum(np.arange(chunks), beats - 1)
     tile = np.repeat(np.arange(row_tiles), chunks) * rows * beats
     for row in range(rows):
-        queued = row < rows - 1
-        events.after(loads, takes, QUEUE if queued else 0, of=tile + row * beats + np.tile(beat, row_tiles))
+        of = tile + row * beats + np.tile(beat, row_tiles)
+        if row < rows - 1:
+            events.after(loads, takes, QUEUE, of=of)
+        else:
+            events.after(loads, sees, 0, of=of)
     # A beat of the last row goes when it is loaded; the others come after those of the row tile before.
     at = np.arange(row_tiles * rows * beats)
     place, is_last, tile = at % beats, at // beats % rows == rows - 1, at // (rows * beats)
     loaded = np.maximum.accumulate(np.where(is_last, tile * chunks + place, -1))
     events.after(takes, loads, 0, of=loaded, back=True)
-    return takes, loads
+    return Port(takes, sees), loads
 
 
 def _head_words(events: Events, name: str, words: Any, beats: int) -> Port:
@@ -155,37 +179,41 @@ def _attention_scores(events: Events, work: Work) -> Component:
     stored = np.full(int(query_beats.sum()), -1)
     stored[np.cumsum(query_beats) - query_beats] = tokens - 1
     events.after(query.needed, starts, 1, of=np.maximum.accumulate(stored), back=True)
-    events.after(scored, starts, words, of=spread(tokens, beats))
+    of = spread(tokens, beats)
+    events.after(scored, starts, words, of=of)
     events.after(gives, scored, STAGES)
     frozen(events, scored, gives, STAGES, words)
+    gate = events.gate(scored, gives, STAGES)
+    events.moves(gate, scored, starts, words, of=of)
+    if words > 1:
+        events.moves(gate, scored, scored, words, lag=1)
     return Component((query, key, *places), gives)
 
 
 @register_timing(AttentionValues)
 def _attention_values(events: Events, work: Work) -> Component:
-    """A weight is held while it multiplies the words of its value; a row's sums wait, and are divided in parts.
-
-    Stalls are taken to come between rows: a word of a row's last key counts as its last word does.
-    """
+    """A weight is held while it multiplies the words of its value; a row's sums wait, and are divided in parts."""
     unit, keys = work.unit, work.input_beats(0)
     words, ratio, heads = unit._words, unit._ratio, unit._heads
     name, tokens, rows = work.name, np.arange(work.tokens), work.tokens * heads
-    needed = events.series(f"{name} sees weights", int(keys.sum()))
-    taken = events.series(f"{name} takes weights", int(keys.sum()), words)
+    needed, taken = (events.series(f"{name} {what} weights", int(keys.sum())) for what in ("sees", "takes"))
+    steps = events.series(f"{name} steps", int(keys.sum()) * words)
     starts, done = (events.series(f"{name} {what}", work.tokens) for what in ("starts", "ends"))
-    events.after(taken, needed, words - 1)
-    events.after(taken, starts, words, of=spread(tokens, keys))
+    events.after(steps, needed, 0, of=np.arange(int(keys.sum()) * words) // words)
+    events.after(steps, starts, 1, of=spread(tokens, keys * words))
+    events.after(taken, steps, 0, of=np.arange(1, int(keys.sum()) + 1) * words - 1)
     events.after(done, taken, 0, of=np.cumsum(keys) - 1)
     events.after(starts, done, 0, lag=1, back=True)
     value, places = _kv_cache(events, work, unit._cache, work.input_beats(1), starts, done)
 
     sums = events.series(f"{name} sums", rows * words)
     ends = np.cumsum(np.repeat(keys // heads, heads)) - 1  # the last key of each row
+    last = (np.repeat(ends, words).reshape(-1, words) * words + np.arange(words)).ravel()  # its steps
     latency = unit._sum.latency
-    events.after(sums, taken, latency - (words - 1), of=np.repeat(ends, words))
-    behind = -(-latency // words)
-    before = np.searchsorted(ends, np.arange(len(ends) and ends[-1] + 1) - behind, side="right")
-    events.after(taken, sums, behind * words - latency, of=before * words - 1, back=True)
+    events.after(sums, steps, latency, of=last)
+    before = np.searchsorted(last, np.arange(events.counts[steps]) - latency, side="right") - 1
+    events.after(steps, sums, 0, of=before, back=True)
+    events.gate(steps, sums, latency, last)
     parts = sums
     if unit._waiting:
         parts = events.series(f"{name} parts", rows * words)
@@ -195,5 +223,5 @@ def _attention_values(events: Events, work: Work) -> Component:
     gives = events.series(f"{name} gives", rows * words * ratio)
     events.after(divided, parts, 1, of=np.arange(rows * words * ratio) // ratio)
     events.after(parts, divided, 0, of=np.arange(rows * words) * ratio - 1, back=True)
-    through(events, divided, gives, unit._mean.latency)
+    standing(events, divided, gives, unit._mean.latency)
     return Component((Port(taken, needed), value, *places), gives)

@@ -129,10 +129,10 @@ This design is a language model. With mxhw:  mxhw talk . --prompt TEXT
 {requests}, one beat a token, lowest bits first: {fields}
     generated: read what the arg-max chose after this sequence's newest logits, instead of token
     logits:    of what follows this token, all logits and their arg-max are wanted
-    last:      of a chunk (at most {chunk} tokens, which pass each layer together); a generated token is in a later chunk
+    last:      of a chunk (at most {chunk} tokens, which pass each layer together); generated ones are in a later chunk
     Position 0 starts a sequence anew; positions go up by one; {sequences} sequences of at most {keys} tokens.
 {logits}
-    {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; the logit is the integer times 2^{exponent}
+    {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; a logit is the integer times 2^{exponent}
 {tokens}
     one beat a request with logits: the index of the largest, the first of equal ones
 """

@@ -67,8 +67,8 @@ def emit_language(
     Raises
     ------
     InputError
-        If an operation has no component, a name, a parallelism or a depth is impossible, or the folder holds something
-        else.
+        If an operation has no component, a name, a parallelism or a depth is impossible, the design would stop, or the
+        folder holds something else.
     """
     check_design_name(name)
     placed = place_graph(graph, plan.parallelism)
@@ -91,7 +91,7 @@ def emit_language(
             recorded=recorded,
             tokens=recorded.count("passes"),
             position=graph.positions_room - 1,
-            cycles=None if cycles is None else cycles.total,
+            cycles=cycles.total,
             assignment=assignment,
             platform=platform,
             language=_record(top, recorded, digest, host, cycles),
@@ -106,9 +106,7 @@ def assignment_hash(assignment: Mapping[str, Any]) -> str:
     return sha256(dumps(assignment, sort_keys=True).encode()).hexdigest()
 
 
-def _record(
-    top: Top, recorded: PassRecorded, digest: str, host: HostFiles, cycles: LanguageCycles | None
-) -> LanguageModel:
+def _record(top: Top, recorded: PassRecorded, digest: str, host: HostFiles, cycles: LanguageCycles) -> LanguageModel:
     graph, prompts = recorded.graph, recorded.conversation.prompts
     requests, logits = graph.requests, graph.types[graph.logits]
     assert isinstance(logits, Integers)
@@ -135,5 +133,5 @@ def _record(
         prompt_tokens=sum(prompts),
         generated_tokens=written - sum(prompts),
         prefill_tokens=len(prompts),
-        prefill_cycles=None if cycles is None else cycles.prefill,
+        prefill_cycles=cycles.prefill,
     )

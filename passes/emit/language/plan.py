@@ -6,7 +6,7 @@ from mxhw.arithmetic.dataflow import AttentionScores, IntegerGraph, Integers
 from mxhw.errors import InputError
 from mxhw.hardware import Platform
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
-from mxhw.passes.emit.dataflow.place import Parallelism, Placed
+from mxhw.passes.emit.dataflow.place import Parallelism, Placed, input_lanes
 from mxhw.passes.emit.dataflow.plan import DesignPlan, plan_design
 from mxhw.passes.transform.fold import CONTROL, LanguageGraph
 
@@ -47,7 +47,13 @@ def language_depths(graph: LanguageGraph, placed: Mapping[str, Placed]) -> dict[
     What comes back waits in a FIFO with room for a whole chunk, so that the loop never stops.
     """
     body = _body(graph)
-    depths = fifo_depths(body, {name: placed[name] for name in body.steps})
+    inside = {name: placed[name] for name in body.steps}
+    depths = fifo_depths(body, inside)
+    lanes = input_lanes(body, inside)
+    for (source, name), depth in depths.items():
+        if source in body.inputs and source in placed:
+            # Sized in the beats that the block takes; what stands here is in those that control gives.
+            depths[source, name] = -(-depth * lanes[source] // placed[source].output.lanes)
     blocks = max(1, sum(isinstance(step.operation, AttentionScores) for step in graph.steps.values()))
     for name, step in graph.steps.items():
         if step.node != CONTROL:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mxhw.arithmetic.dataflow import RequestValues
+from mxhw.errors import InputError
 from mxhw.passes.emit.dataflow.events import DeadlockError, IntArray
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.schedule import Loops, TimedGraph
@@ -38,13 +39,16 @@ def language_cycles(
     requests: RequestValues,
     tokens: Mapping[Domain, PassTokens],
     prefill: int,
-) -> LanguageCycles | None:
-    """Return the cycles of a run; None if the FIFOs make it stop. ``prefill``: tokens that come of the prompts."""
+) -> LanguageCycles:
+    """Return the cycles of a run; ``prefill``: tokens that come of the prompts.
+
+    Raises InputError if the FIFOs make it stop: where, and how far every stream comes.
+    """
     timed = timed_language(graph, placed, depths, requests, tokens)
     try:
         times = timed.earliest()
-    except DeadlockError:
-        return None
+    except DeadlockError as error:
+        raise InputError(f"the design would stop, since its FIFOs are too short: {error!s:.400}") from error
     first = min(int(times[series][0]) for series in timed.inputs.values())
     chosen = times[timed.outputs[graph.chooser]]
     return LanguageCycles(int(chosen[prefill - 1]) - first + 1, timed.span(times))

@@ -62,8 +62,9 @@ def match_layers(graph: IntegerGraph, blocks: Mapping[int, Sequence[str]]) -> La
     steps = tuple(
         tuple(step for step in graph.steps.values() if inside.get(step.name) == layer) for layer in range(len(prefixes))
     )
-    if not all(steps):
-        raise InputError(f"{prefixes[0]} has no steps of its own; {_UNFOLDED}")
+    for prefix, own in zip(prefixes, steps, strict=True):
+        if not own:
+            raise InputError(f"{prefix} has no steps of its own; {_UNFOLDED}")
     entries = [_entry(graph, own) for own in steps]
     exits = [_place(steps[layer], entries[layer + 1], prefixes[layer]) for layer in range(len(steps) - 1)]
     outside = [step for step in graph.steps.values() if step.name not in inside]
