@@ -18,11 +18,13 @@ from mxhw.passes.emit.dataflow.timing import (
     register_timing,
     through,
 )
+from mxhw.passes.emit.dataflow.timing_control import pass_numbers
 from mxhw.rtl_templates.dataflow.attention_scores import STAGES
 from mxhw.rtl_templates.dataflow.linear import LinearUnit
 
 __all__: list[str] = []
 
+_WORDS_LATENCY = 2  # two FIFOs of registers between the port of a design and the memories
 _DECODE = 2  # from the last step of a token to the cycle in which its half of the activation buffer is free
 
 
@@ -42,7 +44,34 @@ def _folded_linear(events: Events, work: Work) -> Component:
     firsts[:: tiling.column_tiles] = tokens
     events.after(ends, layers, tiling.tile_cycles, of=np.maximum.accumulate(firsts))
     events.after(layers, ends, 0, of=tokens * tiling.column_tiles - 1, back=True)
-    return Component((x, Port(layers, layers)), gives)
+    if work.unit.gemm.port is None:
+        return Component((x, Port(layers, layers)), gives)
+    return Component((x, Port(layers, layers), _words(events, work, layers, ends)), gives)
+
+
+def _words(events: Events, work: Work, layers: int, ends: int) -> Port:
+    """Add the port of the weights: two layers are kept, and the next but one comes when the first one is left.
+
+    An event is the first beat of a layer's words. Where no requests are known, words are always there.
+    """
+    loads, tiling = work.unit.gemm.loads, work.unit.gemm.tiling
+    beats, cycles = (sum(getattr(load, what) for load in loads) for what in ("beats", "cycles"))
+    of = np.zeros(work.tokens, dtype=np.int64)
+    if work.control is not None:
+        _, layer = pass_numbers(work.control)
+        of = np.cumsum(np.append(0, np.diff(layer) != 0))
+    count = int(of[-1]) + 1
+    sees, takes = (events.series(f"{work.name} {what} words", count, cycles) for what in ("sees", "takes"))
+    events.after(takes, sees, cycles - beats)
+    if work.control is None:
+        return Port(takes, sees)
+    firsts = np.searchsorted(of, np.arange(count))
+    events.after(sees, layers, 1, of=np.concatenate([[-1, -1], firsts[1:-1]])[:count], back=True)
+    waits = np.full(events.counts[ends], -1)
+    waits[:: tiling.column_tiles] = of
+    delay = beats - 1 + tiling.tile_cycles + _WORDS_LATENCY
+    events.after(ends, takes, delay, of=np.maximum.accumulate(waits))
+    return Port(takes, sees)
 
 
 def _product(events: Events, work: Work) -> tuple[Port, int, int]:

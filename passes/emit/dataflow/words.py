@@ -14,6 +14,7 @@ from mxhw.arithmetic.dataflow import (
     Passes,
     Requests,
     StreamType,
+    Words,
 )
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.sim.dataflow_design import DataflowDesign
@@ -40,6 +41,8 @@ def _words(kind: StreamType) -> str:
             return f"requests of {kind.sequences} sequences of {kind.keys} tokens below {kind.vocabulary}"
         case Passes():
             return f"passes through {kind.layers} layers of {kind.sequences} sequences of {kind.keys} tokens"
+        case Words():
+            return f"words of {kind.bits} bits, {kind.beats} a layer"
         case KeyWeights():
             return f"weights of up to {kind.most} keys for {kind.heads} heads"
         case _:
