@@ -20,11 +20,13 @@ class TakeShare(Operation):
     Attributes
     ----------
     share : its number in ``x.shares``.
+    cycles : in which the unit behind takes the share, at least one a beat; None: as many. For predictions only.
     """
 
     kind: ClassVar[str] = "take_share"
     x: Words
     share: int
+    cycles: int | None = None
 
     def __post_init__(self) -> None:
         check_integer("share", self.share, 0)

@@ -170,9 +170,10 @@ def _latest(starts: IntArray, count: int) -> IntArray:
 
 @register_timing(TakeShare)
 def _take_share(events: Events, work: Work) -> Component:
-    """Wires. An event is the first beat of a share: the one after comes as many cycles later as it has beats."""
+    """Wires. An event is the first beat of a share: the one after comes when the beats of the share have passed."""
     operation: Any = work.operation
-    shares = operation.x.shares
+    shares = list(operation.x.shares)
+    shares[operation.share] = max(operation.count, operation.cycles or 0)
     count = work.tokens * len(shares)
     sees, takes = (events.series(f"{work.name} {what}", count) for what in ("sees", "takes"))
     events.gaps(sees, np.roll(np.tile(shares, work.tokens), 1))

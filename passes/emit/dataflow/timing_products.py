@@ -55,23 +55,22 @@ def _words(events: Events, work: Work, layers: int, ends: int) -> Port:
     An event is the first beat of a layer's words. Where no requests are known, words are always there.
     """
     loads, tiling = work.unit.gemm.loads, work.unit.gemm.tiling
-    beats, cycles = (sum(getattr(load, what) for load in loads) for what in ("beats", "cycles"))
+    cycles = sum(load.cycles for load in loads)
     of = np.zeros(work.tokens, dtype=np.int64)
     if work.control is not None:
         _, layer = pass_numbers(work.control)
         of = np.cumsum(np.append(0, np.diff(layer) != 0))
     count = int(of[-1]) + 1
-    sees, takes = (events.series(f"{work.name} {what} words", count, cycles) for what in ("sees", "takes"))
-    events.after(takes, sees, cycles - beats)
+    takes = events.series(f"{work.name} takes words", count, cycles)
     if work.control is None:
-        return Port(takes, sees)
+        return Port(takes, takes)
     firsts = np.searchsorted(of, np.arange(count))
-    events.after(sees, layers, 1, of=np.concatenate([[-1, -1], firsts[1:-1]])[:count], back=True)
+    events.after(takes, layers, 1, of=np.concatenate([[-1, -1], firsts[1:-1]])[:count], back=True)
     waits = np.full(events.counts[ends], -1)
     waits[:: tiling.column_tiles] = of
-    delay = beats - 1 + tiling.tile_cycles + _WORDS_LATENCY
+    delay = cycles - 1 + tiling.tile_cycles + _WORDS_LATENCY
     events.after(ends, takes, delay, of=np.maximum.accumulate(waits))
-    return Port(takes, sees)
+    return Port(takes, takes)
 
 
 def _product(events: Events, work: Work) -> tuple[Port, int, int]:

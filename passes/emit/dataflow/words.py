@@ -112,8 +112,21 @@ With another one:     the same, with SIM=verilator, SIM=questa, SIM=xcelium ...
 """
 
 
+_PORT = """
+Weights: the stream {stream} takes the lines of {file} in order, the first one again after the last, as fast as
+the design is ready for them: of each layer the words of all its products. Every chunk of requests uses all of them
+once. Embedding, head, gains, biases and multipliers lie in memories.
+"""
+
+
 def instructions(design: DataflowDesign) -> str:
     """Return the text of README.txt."""
+    weights = None if design.language is None else design.language.weights
+    more = "" if weights is None else _PORT.format(stream=weights, file=design.inputs[weights].beats)
+    return _readme(design) + more
+
+
+def _readme(design: DataflowDesign) -> str:
     return _README.format(
         name=design.name,
         steps=len(design.steps),

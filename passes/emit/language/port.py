@@ -17,7 +17,10 @@ def with_shares(rom: LanguageGraph, bits: int, parallelism: Parallelism) -> Lang
     ``rom``: the design without a port, whose products are built with these sizes.
     """
     placed = place_graph(with_weight_port(rom, bits), parallelism)
-    shares = {name: sum(load.beats for load in unit.gemm.loads) for name, (unit, _) in _products(placed, rom).items()}
+    shares = {}
+    for name, (unit, _) in _products(placed, rom).items():
+        loads = unit.gemm.loads
+        shares[name] = sum(load.beats for load in loads), sum(load.cycles for load in loads)
     return with_weight_port(rom, bits, shares)
 
 

@@ -31,13 +31,16 @@ class _Ported:
     domains: dict[str, Domain]
 
 
-def with_weight_port(graph: LanguageGraph, bits: int, shares: Mapping[str, int] | None = None) -> LanguageGraph:
+def with_weight_port(
+    graph: LanguageGraph, bits: int, shares: Mapping[str, tuple[int, int]] | None = None
+) -> LanguageGraph:
     """Return the design with the weights of its layers behind a port.
 
     Parameters
     ----------
     bits : of a beat.
-    shares : product → beats a layer; None where the components, which decide them, are not known yet: then one each.
+    shares : product → beats a layer, and cycles in which its unit takes them; None where the components, which decide
+        them, are not known yet: then one each.
 
     Raises
     ------
@@ -52,15 +55,16 @@ def with_weight_port(graph: LanguageGraph, bits: int, shares: Mapping[str, int] 
             "weights come through a port where layers share hardware; each layer of this design has its own: emit it "
             "without a weight port"
         )
-    counts = tuple(1 if shares is None else shares[name] for name in products)
-    words = Words(bits=bits, shares=counts)
+    loads = [(1, 1) if shares is None else shares[name] for name in products]
+    words = Words(bits=bits, shares=tuple(beats for beats, _ in loads))
     steps: list[Step] = []
     domains: dict[str, Domain] = graph.domains | {WEIGHTS: "words"}
     for step in graph.steps.values():
         if step.name not in products:
             steps.append(step)
             continue
-        name, take = f"{step.name}.words", TakeShare(x=words, share=products.index(step.name))
+        name, share = f"{step.name}.words", products.index(step.name)
+        take = TakeShare(x=words, share=share, cycles=loads[share][1])
         assert isinstance(step.operation, Folded)
         folded = replace(step.operation, words=take.output)
         steps += [Step(name, CONTROL, take, (WEIGHTS,)), replace(step, operation=folded, inputs=(*step.inputs, name))]
