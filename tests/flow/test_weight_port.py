@@ -137,9 +137,9 @@ def test_a_changed_word_and_layers_in_another_order_are_caught(made: dict[str, M
         image.write_text("\n".join([head, *changed]) + "\n")
         result = DataflowSimulation(folder).run()
         assert not result.equal
-        assert result.first is not None
-        assert result.first.name == "model.layers.self_attn.q_proj.words"
-        assert "model.layers.self_attn.q_proj" in {step.name for step in result.steps if not step.equal}
+        wrong = {step.name: str(step) for step in result.steps if not step.equal}
+        assert "words of layer 0" in wrong["model.layers.self_attn.q_proj.words"]
+        assert "layer 0, sequence 0, position 0" in wrong["model.layers.self_attn.q_proj"]
     expected = greedy(case.graph, case.prompts, 9)
     with LanguageSimulation(folder, cache=default_cache()) as model:
         conversation = Conversation(model, [prompt.tolist() for prompt in case.prompts], tokens=9)
