@@ -65,9 +65,9 @@ class Sequencer(wiring.Component):
     slot : Out(slot_layout(tiling))
         This cycle's step.
     weight_address : Out
-        Word of the weight memory: (layer * column tiles + column tile) * chunks + chunk.
+        Word of the weight memory: (layer * column tiles + column tile) * chunks + chunk; with ``halves``, of the half.
     metadata_address : Out
-        Word of the metadata memory: (layer * column tiles + column tile) * groups + group.
+        Word of the metadata memory: (layer * column tiles + column tile) * groups + group, or of the half.
     layer : In(stream.Signature(range(layers)))
         Present above one layer: that of each row tile, which starts when it has been taken. It is taken as soon as the
         row tile before has ended, so that one that is there early costs no cycle. Ready depends on registers only.
