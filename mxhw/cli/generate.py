@@ -26,9 +26,17 @@ def generate(
         typer.Option("--assignment", metavar="FILE", help="An assignment.json; default: the float model."),
     ] = None,
     arithmetic: Annotated[
-        Literal["float", "hardware"],
-        typer.Option(help="With an assignment: round operands and multiply in float, or exactly as the RTL does."),
+        Literal["float", "hardware", "integer"],
+        typer.Option(
+            help="With an assignment: round operands and multiply in float, or exactly as the RTL does; or compute the "
+            "whole model in integers, as an emitted language model does: the same tokens as `mxhw talk`, default "
+            "assignment included."
+        ),
     ] = "float",
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Text that integer streams get their exponents from; default: the model's."),
+    ] = None,
     extension: ExtensionOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -44,21 +52,30 @@ def generate(
 
     output = Output(as_json=json)
     given = None if assignment is None else Assignment.load(assignment)
+    if calibration is not None and arithmetic != "integer":
+        raise InputError("--calibration is for --arithmetic integer")
     loaded = load_model(model)
     ids = loaded.encode(prompt.encode())[None]
     if not prompt or ids.numel() == 0:
         raise InputError("prompt is empty; give at least one token, for instance --prompt 'The'")
-    graph = capture_decoder(loaded)
     bits: dict[str, Any] | None = None
-    if given is not None:
-        from mxhw.passes.analysis import ledger
-        from mxhw.passes.transform import Quantize, QuantizeConfig
+    if arithmetic == "integer":
+        from mxhw.flow.language import integer_stream
 
-        bits = ledger(graph, given, sequence=ids.shape[1] + tokens).to_json()
-        graph = cast("DecodeGraph", Quantize(QuantizeConfig(assignment=given, arithmetic=arithmetic))(graph).graph)
+        stream, given = integer_stream(loaded, given, ids[0], tokens, calibration)
+    else:
+        graph = capture_decoder(loaded)
+        if given is not None:
+            from mxhw.passes.analysis import ledger
+            from mxhw.passes.transform import Quantize, QuantizeConfig
+
+            bits = ledger(graph, given, sequence=ids.shape[1] + tokens).to_json()
+            settings = QuantizeConfig(assignment=given, arithmetic=arithmetic)
+            graph = cast("DecodeGraph", Quantize(settings)(graph).graph)
+        stream = graph.stream(ids, tokens, loaded.end_tokens)
     found = ids[0]
     with output.progress.task("generate", tokens) as task:
-        for following in graph.stream(ids, tokens, loaded.end_tokens):
+        for following in stream:
             found = torch.cat([found, following])
             task.advance()
     text = _text(loaded.decode(ids[0]), loaded.decode(found), loaded.decode(found[ids.shape[1] :]))

@@ -9,7 +9,14 @@ from mxhw.errors import InputError
 from mxhw.ir import Assignment, Graph
 from mxhw.ir.cache import CACHE
 
-__all__ = ["DEFAULT_INPUTS", "DEFAULT_WEIGHTS", "assignment_for", "layered_assignment", "uniform_assignment"]
+__all__ = [
+    "DEFAULT_INPUTS",
+    "DEFAULT_WEIGHTS",
+    "assignment_for",
+    "checked_assignment",
+    "layered_assignment",
+    "uniform_assignment",
+]
 
 DEFAULT_WEIGHTS = "bitmod4"
 DEFAULT_INPUTS = "int8-e8m0"
@@ -62,6 +69,11 @@ def assignment_for(graph: Graph, path: Path | None) -> Assignment:
     InputError
         If the file is absent or malformed, or names a site, format or node that does not exist.
     """
-    assignment = uniform_assignment(graph) if path is None else Assignment.load(path)
+    return checked_assignment(graph, None if path is None else Assignment.load(path))
+
+
+def checked_assignment(graph: Graph, given: Assignment | None) -> Assignment:
+    """Return an assignment, or the default; InputError if it does not fit the graph."""
+    assignment = uniform_assignment(graph) if given is None else given
     assignment.check(graph)
     return assignment

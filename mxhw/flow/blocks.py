@@ -135,7 +135,7 @@ class EmittedPart:
         """Say what was written, in one line; the time of the cycles where a clock is known."""
         design = self.emitted.design
         weights = sum(step.kind == "linear" for step in design.steps)
-        cycles = "" if design.cycles is None else f", {design.cycles:,} cycles predicted for {design.tokens} tokens"
+        cycles = "" if design.cycles is None else f", {design.cycles:,} cycles predicted for {self._work()}"
         return (
             f"{len(design.steps)} components ({weights} matrix products) of {len(design.sources)} modules in "
             f"{self.emitted.folder}: a token every {self.plan.interval:,} cycles{cycles}{self._time()}"
@@ -145,6 +145,16 @@ class EmittedPart:
     def clocks(self) -> tuple[Clock, ...]:
         """What is known of the design's clock."""
         return design_clocks(self.emitted.folder, self.emitted.design)
+
+    def _work(self) -> str:
+        """Say what the run beside the design is."""
+        design = self.emitted.design
+        if design.language is None:
+            return f"{design.tokens} tokens"
+        return (
+            f"{design.language.prompt_tokens} tokens of {design.language.prefill_tokens} prompts and "
+            f"{design.language.generated_tokens} generated ones"
+        )
 
     def _time(self) -> str:
         cycles = self.emitted.design.cycles

@@ -5,7 +5,7 @@ calibrate ▸ lower to integers ▸ fold the layers ▸ choose parallelism ▸ s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mxhw.errors import InputError
-from mxhw.flow.assignments import assignment_for
+from mxhw.flow.assignments import assignment_for, checked_assignment
 from mxhw.flow.blocks import CALIBRATION, CALIBRATION_TOKENS, CALIBRATION_WINDOWS, EmittedPart, design_name
 from mxhw.hardware import Platform, load_platform
 from mxhw.ir import Assignment, Graph
@@ -21,7 +21,7 @@ from mxhw.models import LoadedModel, capture, load_model, read_ids, windows, wri
 from mxhw.passes.emit.dataflow import check_folder
 from mxhw.passes.emit.flow import write_flow
 from mxhw.passes.emit.language import HostFiles, emit_language, plan_language, with_shares
-from mxhw.passes.transform.fold import LanguageGraph, greedy, language_graph, with_weight_port
+from mxhw.passes.transform.fold import LanguageGraph, continued, greedy, language_graph, with_weight_port
 from mxhw.passes.transform.lower import Ranges, calibrate, lower_graph
 from mxhw.progress import Progress, SilentProgress
 
@@ -31,6 +31,7 @@ __all__ = [
     "calibration_ranges",
     "emit_language_model",
     "emit_lowered",
+    "integer_stream",
     "lower_language",
 ]
 
@@ -122,6 +123,31 @@ def calibration_ranges(
         context = min(context, ids.numel())
         held_in = windows(ids, context, min(CALIBRATION_WINDOWS, max(1, ids.numel() // context)))
     return calibrate(graph, held_in, progress or SilentProgress())
+
+
+def integer_stream(
+    loaded: LoadedModel, assignment: Assignment | None, ids: Tensor, tokens: int, calibration: str | None = None
+) -> tuple[Iterator[Tensor], Assignment]:
+    """Return what a model continues in integers, token by token (int64 [1]), and the assignment that it does it with.
+
+    The tokens are those of an emitted design: every one is computed from the whole sequence before it. It ends at an
+    end token.
+
+    Raises
+    ------
+    InputError
+        If the assignment does not fit, the model has no integer arithmetic, or its context is too short.
+    """
+    longest = len(ids) + tokens
+    if longest > loaded.at_most_context(longest):
+        raise InputError(
+            f"prompt and tokens are {longest}, more than the context of {loaded.at_most_context(longest)} positions; "
+            "give a shorter prompt or fewer tokens"
+        )
+    graph = capture(loaded, batch=1, sequence=longest)
+    given = checked_assignment(graph, assignment)
+    whole = lower_graph(graph, given, calibration_ranges(loaded, graph, calibration), keys=longest)
+    return continued(whole, ids, tokens, loaded.end_tokens), given
 
 
 def lower_language(graph: Graph, assignment: Assignment, ranges: Ranges, settings: LanguageSettings) -> LanguageGraph:

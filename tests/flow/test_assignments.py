@@ -1,8 +1,9 @@
 """Assignments that change from layer to layer, and the example that writes them."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -45,25 +46,38 @@ def test_there_must_be_a_format(graph: Graph) -> None:
         layered_assignment(graph, ())
 
 
-def test_the_example_writes_assignments_of_the_model(repository: Path, folder: Path, graph: Graph) -> None:
-    example, out = repository / "examples" / "mixed_assignments.py", folder.parent / "assignments"
-    command = [sys.executable, str(example)]
-    ran = subprocess.run([*command, str(folder), str(out)], capture_output=True, text=True, timeout=120, check=False)
-    assert ran.returncode == 0, ran.stderr
-    found = {file.stem: Assignment.load(file) for file in out.iterdir()}
-    assert sorted(found) == ["bitmod-mixed", "dialect"]
-    weights = {
-        name: {site.node: assignment.formats[key] for key, site in graph.sites.items() if site.operand == "weight"}
-        for name, assignment in found.items()
-    }
+def run_example(repository: Path, *words: object) -> None:
+    with patch.object(sys, "argv", ["mixed_assignments.py", *map(str, words)]):
+        runpy.run_path(str(repository / "examples" / "mixed_assignments.py"), run_name="__main__")
+
+
+def test_the_example_writes_assignments_of_the_model(
+    repository: Path, folder: Path, graph: Graph, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_example(repository, folder, tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    files = {file.stem: file for file in tmp_path.iterdir()}
+    assert sorted(files) == ["bitmod-mixed", "dialect"]
+    assert all(any(line.startswith(f"{file}: ") for line in said) for file in files.values())
+    weights = {}
+    for name, file in files.items():
+        assignment = Assignment.load(file)
+        assignment.check(graph)
+        assert assignment.model == str(folder)
+        sites = graph.sites.items()
+        weights[name] = {site.node: assignment.formats[key] for key, site in sites if site.operand == "weight"}
     mixed = weights["bitmod-mixed"]
     assert {mixed["model.layers.0.mlp.up_proj"], mixed["lm_head"]} == {"bitmod4"}
     assert mixed["model.layers.1.mlp.up_proj"] == "bitmod3"
     assert set(weights["dialect"].values()) == {"dialect4"}
-    for assignment in found.values():
-        assignment.check(graph)
-        assert str(folder) == assignment.model
-    ran = subprocess.run([*command, "nothing", str(out)], capture_output=True, text=True, timeout=120, check=False)
-    assert ran.returncode == 2
-    assert "model 'nothing' is no directory" in ran.stderr.splitlines()[-1]
-    assert "Traceback" not in ran.stderr
+
+
+def test_the_example_refuses_what_is_no_model(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_example(repository, tmp_path, tmp_path / "out")
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path) in line
+    assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from mxhw.arithmetic.dataflow import (
     Words,
 )
 from mxhw.passes.emit.dataflow.place import Placed
-from mxhw.sim.dataflow_design import DataflowDesign
+from mxhw.sim.dataflow_design import DataflowDesign, LanguageModel
 
 __all__ = ["describe", "header", "instructions"]
 
@@ -94,7 +94,7 @@ mxhw_rom.v, mxhw_ram.v
 images/
     memory images for $readmemh, one word a line; simulate and synthesise with this folder as working directory
 beats/
-    {tokens} tokens: what the inputs get, and what every step and output must give, one payload a line, hex
+    {tokens}: what the inputs get, and what every step and output must give, one payload a line, hex
 design.json
     order, widths and files of all streams
 bench.py
@@ -112,26 +112,58 @@ With another one:     the same, with SIM=verilator, SIM=questa, SIM=xcelium ...
 """
 
 
-_PORT = """
-Weights: the stream {stream} takes the lines of {file} in order, the first one again after the last, as fast as
-the design is ready for them: of each layer the words of all its products. Every chunk of requests uses all of them
-once. Embedding, head, gains, biases and multipliers lie in memories.
-"""
-
-
 def instructions(design: DataflowDesign) -> str:
     """Return the text of README.txt."""
-    weights = None if design.language is None else design.language.weights
-    more = "" if weights is None else _PORT.format(stream=weights, file=design.inputs[weights].beats)
-    return _readme(design) + more
-
-
-def _readme(design: DataflowDesign) -> str:
-    return _README.format(
+    text = _README.format(
         name=design.name,
         steps=len(design.steps),
         version=design.version,
         hash=design.hash,
         top=design.top,
-        tokens=design.tokens,
+        tokens=f"{design.tokens} {'tokens' if design.language is None else 'tokens in a layer'}",
+    )
+    if design.language is None:
+        return text
+    weights = design.language.weights
+    port = "" if weights is None else _PORT.format(stream=weights, file=design.inputs[weights].beats)
+    return text + _talking(design.language) + port
+
+
+_TALKING = """\
+
+This design is a language model. With mxhw:  mxhw talk . --prompt TEXT
+
+{requests}, one beat a token, lowest bits first: {fields}
+    generated: read what the arg-max chose after this sequence's newest logits, instead of token
+    logits:    of what follows this token, all logits and their arg-max are wanted
+    last:      of a chunk (at most {chunk} tokens, which pass each layer together); a generated token is in a later chunk
+    Position 0 starts a sequence anew; positions go up by one; {sequences} sequences of at most {keys} tokens.
+{logits}
+    {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; the logit is the integer times 2^{exponent}
+{tokens}
+    one beat a request with logits: the index of the largest, the first of equal ones
+"""
+
+
+_PORT = """\
+{stream}
+    the lines of {file} in order, the first one again after the last, as fast as the design takes them: of each
+    layer the words of all its products. Every chunk of requests uses all of them once. Embedding, head, gains, biases
+    and multipliers lie in memories of the design.
+"""
+
+
+def _talking(language: LanguageModel) -> str:
+    return _TALKING.format(
+        requests=language.requests,
+        fields=", ".join(f"{field.name} {field.bits}" for field in language.request_fields),
+        chunk=language.chunk,
+        sequences=language.sequences,
+        keys=language.keys,
+        logits=language.logits,
+        vocabulary=language.vocabulary,
+        bits=language.logits_bits,
+        lanes=language.logits_lanes,
+        exponent=language.logits_exponent,
+        tokens=language.tokens,
     )

@@ -1,6 +1,6 @@
 """From the integers of a whole model to a design that generates text: layers folded onto one, and their control."""
 
-from mxhw.passes.transform.fold.generate import Conversation, greedy
+from mxhw.passes.transform.fold.generate import Conversation, continued, greedy
 from mxhw.passes.transform.fold.language import CONTROL, Domain, LanguageGraph, language_graph
 from mxhw.passes.transform.fold.layers import Layers, match_layers
 from mxhw.passes.transform.fold.weights import WEIGHTS, with_weight_port
@@ -12,6 +12,7 @@ __all__ = [
     "Domain",
     "LanguageGraph",
     "Layers",
+    "continued",
     "greedy",
     "language_graph",
     "match_layers",

@@ -1,17 +1,17 @@
 """What a design is asked, and what the software answers: greedy generation in whole runs of the unfolded model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mxhw.arithmetic.dataflow import RequestValues
+from mxhw.arithmetic.dataflow import ArgMax, Integers, RequestValues
 from mxhw.errors import InputError
 from mxhw.passes.transform.fold.language import LanguageGraph
-from mxhw.passes.transform.lower import integer_inputs
+from mxhw.passes.transform.lower import LoweredGraph, integer_inputs
 
-__all__ = ["Conversation", "greedy"]
+__all__ = ["Conversation", "continued", "greedy"]
 
 
 @dataclass(frozen=True)
@@ -48,23 +48,29 @@ def greedy(graph: LanguageGraph, prompts: Sequence[Tensor], tokens: int) -> Conv
     for prompt in prompts:
         if not 1 <= len(prompt) <= room - tokens:
             raise InputError(
-                f"a prompt must have 1 to {room - tokens} tokens, so that it and {tokens} generated ones fit the {room} "
-                f"positions of the KV memory, not {len(prompt)}; shorten it, or emit with more keys"
+                f"a prompt must have 1 to {room - tokens} tokens, so that it and {tokens} generated ones fit the "
+                f"{room} positions of the KV memory, not {len(prompt)}; shorten it, or emit with more keys"
             )
-    written = tuple(_continued(graph, prompt, tokens) for prompt in prompts)
+    written = tuple(torch.cat([prompt, *continued(graph.whole, prompt, tokens)]) for prompt in prompts)
     return Conversation(written, tuple(map(len, prompts)), _requests(graph, prompts, tokens))
 
 
-def _continued(graph: LanguageGraph, prompt: Tensor, tokens: int) -> Tensor:
-    """Return a prompt and the tokens that follow it.
+def continued(whole: LoweredGraph, prompt: Tensor, tokens: int, ends: Collection[int] = ()) -> Iterator[Tensor]:
+    """Yield the tokens that follow a prompt, int64 [1] each, up to an end token.
 
     Each is computed from the whole sequence before it, which is slow and plainly the definition.
     """
-    ids = prompt
+    (name,) = whole.outputs
+    kind = whole.types[name]
+    assert isinstance(kind, Integers)
+    chooser, ids = ArgMax(x=kind), prompt
     for _ in range(tokens):
-        logits = graph.whole.run(integer_inputs(graph.whole, ids[None]))[graph.logits]
-        ids = torch.cat([ids, graph.arg_max.run(logits[0, -1:])])
-    return ids
+        logits = whole.run(integer_inputs(whole, ids[None]))[name]
+        token = chooser.run(logits[0, -1:])
+        yield token
+        if int(token) in ends:
+            return
+        ids = torch.cat([ids, token])
 
 
 def _requests(graph: LanguageGraph, prompts: Sequence[Tensor], tokens: int) -> RequestValues:

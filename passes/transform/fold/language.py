@@ -86,13 +86,6 @@ class LanguageGraph(IntegerGraph):
         return _ARG_MAX
 
     @property
-    def arg_max(self) -> ArgMax:
-        """The operation that chooses a token."""
-        found = self.steps[self.chooser].operation
-        assert isinstance(found, ArgMax)
-        return found
-
-    @property
     def positions_room(self) -> int:
         """Tokens of the longest sequence."""
         return self.requests.keys
