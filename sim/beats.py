@@ -69,6 +69,8 @@ def to_ints(values: Array, width: int = 0, signed: bool = False) -> list[int]:
 def read_beats(path: Path, width: int, count: int) -> Array:
     """Read `count` patterns of `width` bits from a file with one a line, in hex: uint64 [n], or uint32 [n, words].
 
+    Lines in front that begin with `//` say what the file is.
+
     Raises
     ------
     InputError
@@ -78,6 +80,8 @@ def read_beats(path: Path, width: int, count: int) -> Array:
         text = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise InputError(f"cannot read the beats in {path}: {error.strerror}") from error
+    while text[:2].tobytes() == b"//":
+        text = text[int((text == _NEWLINE).argmax()) + 1 :]
     if text.size and text[-1] != _NEWLINE:
         text = np.append(text, np.uint8(_NEWLINE))
     ends = np.flatnonzero(text == _NEWLINE)

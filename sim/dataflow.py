@@ -17,9 +17,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from mxhw.errors import InputError
-from mxhw.sim.beats import Array, read_beats, to_ints
+from mxhw.sim.beats import Array, to_ints
 from mxhw.sim.cocotb_engine import Simulator, compile_verilator, run_dataflow_bench
-from mxhw.sim.dataflow_build import build_dataflow_library, check_images
+from mxhw.sim.dataflow_build import build_dataflow_library, check_images, read_stream
 from mxhw.sim.dataflow_design import (
     DataflowDesign,
     DataflowStep,
@@ -181,10 +181,7 @@ class DataflowSimulation:
         )
 
     def _read(self, record: StreamBeats | DataflowStep) -> Array:
-        try:
-            return read_beats(self.folder / record.beats, record.width, record.count)
-        except InputError as error:
-            raise InputError(f"{error}; emit the design again") from error
+        return read_stream(self.folder, record)
 
     def _halt(self, moved: Mapping[str, int]) -> str:
         """Say which steps have input that did not go on, the likeliest place of the fault first, and which stand still.

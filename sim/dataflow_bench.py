@@ -74,9 +74,10 @@ class Beats:
 
     def __init__(self, name: str, title: str, record: dict[str, Any]) -> None:
         self.name, self.title, self.record = name, title, record
-        lines = Path(record["beats"]).read_text().split()
-        self.expected = [int(line, 16) for line in lines]
-        if len(lines) != record["count"]:
+        lines = [line for line in Path(record["beats"]).read_text().splitlines() if not line.startswith("//")]
+        repeat = record.get("repeat", 1)
+        self.expected = [int(line, 16) for line in lines] * repeat
+        if len(self.expected) != record["count"]:
             raise ValueError(f"{record['beats']} has {len(lines)} beats, but design.json says {record['count']}")
         self.moved = self.different = 0
         self.wrong: tuple[int, int] | None = None  # number and value of the first one

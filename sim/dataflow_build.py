@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from mxhw.errors import InputError
-from mxhw.sim.dataflow_design import DataflowDesign
+from mxhw.sim.beats import Array, read_beats
+from mxhw.sim.dataflow_design import DataflowDesign, DataflowStep, StreamBeats
 from mxhw.sim.design import DESIGN_FILE, check_image
 from mxhw.sim.library import Library, build_library_from_sources
 from mxhw.sim.streams import check_names
 
-__all__ = ["build_dataflow_library", "check_images"]
+__all__ = ["build_dataflow_library", "check_images", "read_stream"]
 
 
 def check_images(folder: Path, design: DataflowDesign) -> None:
@@ -16,6 +19,15 @@ def check_images(folder: Path, design: DataflowDesign) -> None:
     assignment = None if design.language is None else design.language.assignment_hash
     for name, words in design.images.items():
         check_image(folder / name, words, assignment)
+
+
+def read_stream(folder: Path, record: StreamBeats | DataflowStep, *, once: bool = False) -> Array:
+    """Return all beats of a port or a step, or those of its file ``once``; InputError if the file is not as it says."""
+    try:
+        found = read_beats(folder / record.beats, record.width, record.count // record.repeat)
+    except InputError as error:
+        raise InputError(f"{error}; emit the design again") from error
+    return found if once or record.repeat == 1 else np.concatenate([found] * record.repeat)
 
 
 def build_dataflow_library(folder: Path, design: DataflowDesign, *, cache: Path | None = None) -> Library:

@@ -44,6 +44,11 @@ Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
 
+def _check_repeat(count: int, repeat: int) -> None:
+    if count % repeat:
+        raise ValueError(f"count must be a multiple of repeat {repeat}, not {count}")
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -64,11 +69,25 @@ class PayloadField(_Record):
 
 
 class StreamBeats(_Record):
-    """The beats of a port of the design: a file with one payload a line, hex; their width in bits; how many."""
+    """The beats of a port of the design.
+
+    Attributes
+    ----------
+    beats : file with one payload a line, hex; lines in front that begin with `//` are none.
+    width : bits of a payload.
+    count : of all beats.
+    repeat : how often those in the file come, one time after the other.
+    """
 
     beats: RelativePath
     width: Positive
     count: Positive
+    repeat: Positive = 1
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _check_repeat(self.count, self.repeat)
+        return self
 
 
 class DataflowStep(_Record):
@@ -84,7 +103,7 @@ class DataflowStep(_Record):
     parallelism : lanes, rows and so on, by name.
     interval : cycles a token that it needs, without stalls.
     fifo : stream that it reads, of a step or an input of the design → depth of the FIFO in front of it, 0 for none.
-    beats, width, count : of the output stream, as in :class:`StreamBeats`.
+    beats, width, count, repeat : of the output stream, as in :class:`StreamBeats`.
     token_beats : beats of a token; a list with one number a token where they differ (scores: one a visible key).
     fields : what a payload is made of, lowest bits first; all bits of `width`. See :func:`payload_fields`.
     tokens : of the stream, where they are not as many as the design's.
@@ -106,9 +125,11 @@ class DataflowStep(_Record):
     fields: tuple[PayloadField, ...] = Field(min_length=1)
     tokens: Positive | None = None
     domain: str | None = None
+    repeat: Positive = 1
 
     @model_validator(mode="after")
     def _fields_fill_the_payload(self) -> Self:
+        _check_repeat(self.count, self.repeat)
         if (bits := sum(field.bits * field.lanes for field in self.fields)) != self.width:
             raise ValueError(f"fields of step {self.name} have {bits} bits, but its width is {self.width}")
         return self
@@ -139,6 +160,8 @@ class LanguageModel(_Record):
     logits : output stream: of each request that asks for logits, `vocabulary` signed integers of `logits_bits` bits,
         `logits_lanes` a beat, the first in the lowest bits; a logit is integer · 2 ** `logits_exponent`.
     tokens : output stream: of each such request, the index of the largest logit, the first of equals.
+    weights : input stream of the words of the folded layers' products, where they come through a port. What its file
+        holds is sent for every chunk: the words of all layers, the first one first. None: they lie in memories.
     tokenizer : folder with the tokenizer's files; None if the model came without.
     bos, eos : ids that begin and end a text; None where the model has none.
     assignment_hash : SHA-256 of the assignment; memory images begin with a comment that names it.
@@ -159,6 +182,7 @@ class LanguageModel(_Record):
     logits_bits: Positive
     logits_lanes: Positive
     logits_exponent: int
+    weights: Identifier | None = None
     tokenizer: RelativePath | None = None
     bos: Natural | None = None
     eos: Natural | None = None
@@ -265,6 +289,10 @@ class DataflowDesign(_Record):
         """Raise ValueError unless the streams of the language model are ports, as wide as it says."""
         if self.language is None:
             return
+        weights = self.language.weights
+        if weights is not None and weights not in self.inputs:
+            known = nearest(weights, self.inputs)
+            raise ValueError(f"language names {weights!r}, which is no input of the design{known}")
         for name, width in self.language.widths.items():
             what, ports = ("input", self.inputs) if name == self.language.requests else ("output", self.outputs)
             if name not in ports:
@@ -292,6 +320,8 @@ class DataflowDesign(_Record):
         if self.language is None or step.domain is None:
             return ""
         layer, sequence, position = self.language.domains[step.domain][token]
+        if step.domain == "words":
+            return f"words of layer {layer}"
         place = f"sequence {sequence}, position {position}"
         return f"layer {layer}, {place}" if step.domain in _BY_LAYER else place
 

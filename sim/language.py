@@ -16,8 +16,8 @@ from typing import Self
 import numpy as np
 
 from mxhw.errors import InputError
-from mxhw.sim.beats import Array, read_beats
-from mxhw.sim.dataflow_build import build_dataflow_library, check_images
+from mxhw.sim.beats import Array
+from mxhw.sim.dataflow_build import build_dataflow_library, check_images, read_stream
 from mxhw.sim.dataflow_design import DataflowDesign, LanguageModel, is_dataflow_design
 from mxhw.sim.design import DESIGN_FILE, GemmDesign
 from mxhw.sim.streams import StreamError
@@ -107,6 +107,10 @@ class LanguageSimulation:
         assert self.design.language is not None
         self.language: LanguageModel = self.design.language
         check_images(folder, self.design)
+        self._weights = None
+        self._begun = 0  # requests of a chunk that has not ended
+        if self.language.weights is not None:
+            self._weights = read_stream(folder, self.design.inputs[self.language.weights], once=True)
         library = build_dataflow_library(folder, self.design, cache=cache)
         self.build_seconds = library.build.seconds
         self._session = library.session(limit=self.design.idle_limit)
@@ -128,6 +132,9 @@ class LanguageSimulation:
         """
         language, wanted = self.language, sum(request.logits for request in requests)
         self._check_rest()
+        if self._weights is not None and language.weights is not None:
+            for _ in range(self._chunks(requests)):
+                self._session.send(language.weights, self._weights)
         self._session.send(language.requests, [self._payload(request) for request in requests])
         if not wanted:
             return []
@@ -152,6 +159,14 @@ class LanguageSimulation:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _chunks(self, requests: Sequence[TokenRequest]) -> int:
+        """Return how many chunks begin with one of these requests: each uses the weights of all layers."""
+        begin = 0
+        for request in requests:
+            begin += self._begun == 0
+            self._begun = 0 if request.last else (self._begun + 1) % self.language.chunk
+        return begin
 
     def _check_rest(self) -> None:
         for name in (self.language.logits, self.language.tokens):
@@ -184,7 +199,9 @@ def simulate_phases(folder: Path, design: DataflowDesign, *, cache: Path | None 
     record = design.inputs[language.requests]
     library = build_dataflow_library(folder, design, cache=cache)
     with library.session(limit=design.idle_limit) as session:
-        session.send(language.requests, read_beats(folder / record.beats, record.width, record.count))
+        if language.weights is not None:
+            session.send(language.weights, read_stream(folder, design.inputs[language.weights]))
+        session.send(language.requests, read_stream(folder, record))
         wanted = design.outputs[language.tokens].count
         ends = []
         for count in (language.prefill_tokens, wanted - language.prefill_tokens):

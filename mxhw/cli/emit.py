@@ -82,6 +82,15 @@ def emit(
         int | None,
         typer.Option(min=1, help="With --lm: tokens of prompts that pass a layer together. Default: 16."),
     ] = None,
+    weight_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="BITS",
+            help="With --lm: weights of the layers come through a port of so many bits, into memories of two layers. "
+            "Default: memories hold all. Embedding, head and the constants of channels stay in memories.",
+        ),
+    ] = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,7 +118,11 @@ def emit(
 
         sizes = {"keys": keys, "sequences": sequences, "chunk": chunk}
         settings = LanguageSettings(
-            tokens=tokens, fold=not unfolded, force=force, **{name: n for name, n in sizes.items() if n is not None}
+            tokens=tokens,
+            fold=not unfolded,
+            weight_port=weight_port,
+            force=force,
+            **{name: n for name, n in sizes.items() if n is not None},
         )
         asked = LanguageRequest(
             model=model,
@@ -125,6 +138,7 @@ def emit(
         output.result(made.to_json())
         return
     alone = {"--unfolded": unfolded or None, "--sequences": sequences, "--chunk": chunk, "--prompt": prompt or None}
+    alone["--weight-port"] = weight_port
     _refuse(alone, "these belong to a language model; add --lm")
     if node or layers:
         if block is not None or platform is not None or rows is not None or keys is not None or (node and layers):

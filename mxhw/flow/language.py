@@ -20,8 +20,8 @@ from mxhw.ir import Assignment, Graph
 from mxhw.models import LoadedModel, capture, load_model, read_ids, windows, written_windows
 from mxhw.passes.emit.dataflow import check_folder
 from mxhw.passes.emit.flow import write_flow
-from mxhw.passes.emit.language import HostFiles, emit_language, plan_language
-from mxhw.passes.transform.fold import LanguageGraph, continued, greedy, language_graph
+from mxhw.passes.emit.language import HostFiles, emit_language, plan_language, with_shares
+from mxhw.passes.transform.fold import LanguageGraph, continued, greedy, language_graph, with_weight_port
 from mxhw.passes.transform.lower import Ranges, calibrate, lower_graph
 from mxhw.progress import Progress, SilentProgress
 
@@ -59,6 +59,8 @@ class LanguageSettings:
     chunk : tokens of prompts that pass a layer before the next one's weights are used.
     fold : one physical block for all layers; else each has its own.
     tokens : that are generated after each prompt.
+    weight_port : bits of the port that the weights of folded layers come through, into memories of two layers; None:
+        memories of the design hold those of all.
     force : replace a folder that holds another design.
     """
 
@@ -67,6 +69,7 @@ class LanguageSettings:
     chunk: int = 16
     fold: bool = True
     tokens: int = 32
+    weight_port: int | None = None
     force: bool = False
 
 
@@ -177,7 +180,11 @@ def emit_lowered(
     InputError
         If something has no component or does not fit; nothing is written then.
     """
-    plan = plan_language(lowered, platform=platform, fixed=_columns(lowered, assignment))
+    port = settings.weight_port
+    planned = lowered if port is None else with_weight_port(lowered, port)
+    plan = plan_language(planned, platform=platform, fixed=_columns(lowered, assignment))
+    if port is not None:
+        lowered = with_shares(lowered, port, plan.parallelism)
     emitted = emit_language(
         lowered,
         greedy(lowered, prompts, settings.tokens),

@@ -1,12 +1,13 @@
 """What a language model works on: the order of passes, their tokens, who enters a block and who leaves it."""
 
-from mxhw.rtl_templates.control import arg_max, enter, field, keep, pass_order, token_select
+from mxhw.rtl_templates.control import arg_max, enter, field, keep, pass_order, take_share, token_select
 from mxhw.rtl_templates.control.arg_max import ArgMaxUnit
 from mxhw.rtl_templates.control.enter import EnterUnit
 from mxhw.rtl_templates.control.field import FieldUnit
 from mxhw.rtl_templates.control.keep import KeepUnit
 from mxhw.rtl_templates.control.pass_order import PassOrderUnit
 from mxhw.rtl_templates.control.payloads import index_shape, pass_layout, request_layout
+from mxhw.rtl_templates.control.take_share import TakeShareUnit
 from mxhw.rtl_templates.control.token_select import TokenSelectUnit
 from mxhw.rtl_templates.template import UnitTemplate
 
@@ -17,6 +18,7 @@ __all__ = [
     "FieldUnit",
     "KeepUnit",
     "PassOrderUnit",
+    "TakeShareUnit",
     "TokenSelectUnit",
     "index_shape",
     "pass_layout",
@@ -30,4 +32,5 @@ UNITS: tuple[UnitTemplate, ...] = (
     enter.TEMPLATE,
     keep.TEMPLATE,
     arg_max.TEMPLATE,
+    take_share.TEMPLATE,
 )

@@ -5,7 +5,8 @@ a queue and shifts the token's sums, vectors are padded to whole groups, and R t
 brought side by side in front and in turn behind. Row scales of the weight belong to the requantizer that follows.
 
 One unit may serve several layers (:class:`mxhw.arithmetic.dataflow.Folded`), also of several bit-serial weight formats:
-its memories hold the weights of all, recoded to one type that has all their values.
+its memories hold the weights of all, recoded to one type that has all their values. Or they hold two layers and are
+loaded through a port, in the order in which tokens use them: the next layer comes while tokens meet the one before.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from amaranth.lib.wiring import In, Out
 from mxhw.arithmetic import terms
 from mxhw.arithmetic.dataflow import BlockCodes, Folded, Linear
 from mxhw.rtl_templates.checks import require, require_lanes, require_natural
-from mxhw.rtl_templates.dataflow.linear_memory import memory_fields, shared_gemm
+from mxhw.rtl_templates.dataflow.linear_memory import memory_fields, port_beats, shared_gemm
 from mxhw.rtl_templates.dataflow.linear_timing import LinearTiming
 from mxhw.rtl_templates.dataflow.padding import Padding
 from mxhw.rtl_templates.dataflow.payloads import SCALE_BITS, code_layout, integer_layout
@@ -60,6 +61,9 @@ class LinearUnit(wiring.Component):
     layer : In(stream.Signature(range(layers)))
         Present above one layer of ``gemm``: whose weight a token meets, an index a token. It is taken before the
         token's first step, at the earliest with the last step of the token before. Ready depends on registers only.
+    words : In(stream.Signature(port))
+        Present where ``gemm`` has a port: see :meth:`words_of`. A layer's once for all tokens of it that follow each
+        other; ready depends on registers only.
 
     Raises
     ------
@@ -91,7 +95,8 @@ class LinearUnit(wiring.Component):
             "x": In(stream.Signature(code_layout(x, shape.lanes))),
             "y": Out(stream.Signature(integer_layout(bits, shape.columns))),
         }
-        super().__init__(members | ({"layer": gemm.signature.members["layer"]} if gemm.layers > 1 else {}))
+        more = [name for name in ("layer", "words") if name in gemm.signature.members]
+        super().__init__(members | {name: gemm.signature.members[name] for name in more})
 
     @staticmethod
     def of(linear: Linear, *, rows: int = 1, columns: int = 1, lanes: int = 1, filled: bool = False) -> "LinearUnit":
@@ -100,9 +105,17 @@ class LinearUnit(wiring.Component):
 
     @staticmethod
     def of_layers(
-        layers: Sequence[Linear], *, rows: int = 1, columns: int = 1, lanes: int = 1, filled: bool = False
+        layers: Sequence[Linear],
+        *,
+        rows: int = 1,
+        columns: int = 1,
+        lanes: int = 1,
+        filled: bool = False,
+        port: int | None = None,
     ) -> "LinearUnit":
         """Return the unit of operations that share it, one a layer; ``filled`` as in :meth:`of`.
+
+        ``port``: bits of the beats that their weights come in; None: memories of the unit hold all.
 
         Raises
         ------
@@ -112,7 +125,7 @@ class LinearUnit(wiring.Component):
         first = Folded(members=tuple(layers)).members[0]
         assert isinstance(first, Linear)
         shape = GemmShape(rows=rows, columns=columns, lanes=lanes, n=first.channels, k=first.x.length)
-        unit = LinearUnit(gemm=shared_gemm(shape, layers), x=first.x, bits=first.output.bits)
+        unit = LinearUnit(gemm=shared_gemm(shape, layers, port=port), x=first.x, bits=first.output.bits)
         if not filled:
             return unit
         words = {name: word_ints(*fields) for name, fields in unit.fields(*layers).items()}
@@ -124,6 +137,10 @@ class LinearUnit(wiring.Component):
         ``layers`` are the operations, in order. The first field of a word is its lowest.
         """
         return memory_fields(self.gemm, layers)
+
+    def words_of(self, *layers: Linear) -> Array:
+        """Return the beats that the port takes for each layer: uint32 [layers, beats, ceil(port / 32)]."""
+        return port_beats(self.gemm, layers)
 
     @property
     def timing(self) -> LinearTiming:
@@ -150,6 +167,8 @@ class LinearUnit(wiring.Component):
         m.submodules.gemm = self.gemm
         if self.gemm.layers > 1:
             wiring.connect(m, wiring.flipped(self.layer), self.gemm.layer)
+        if self.gemm.port is not None:
+            wiring.connect(m, wiring.flipped(self.words), self.gemm.words)
         beats, scales = self._take(m)
         self._load(m, beats)
         self._leave(m, self._in_order(m), scales)
@@ -260,6 +279,7 @@ def _build(
     low: int = 8,
     high: int = 12,
     layers: int = 1,
+    port: int | None = None,
 ) -> LinearUnit:
     """``group``: of multipliers, or DialectFP4's block; ``low`` and ``high``: exponents of DialectFP4 weights.
 
@@ -269,17 +289,17 @@ def _build(
     is_dialect = weight_type == _DIALECT
 
     def gemm(**words: Any) -> BitModGemm | DialectGemm:
-        words["layers"] = layers
+        words |= {"layers": layers, "port": port}
         if is_dialect:
             return DialectGemm(shape, block=group or k, weight_exponents=(low, high), **words)
         return BitModGemm(shape, weight_type=weight_type, group=group, **words)
 
-    weights, metadata = gemm().drawn_words()
+    drawn = dict(zip(("weights", "metadata"), gemm().drawn_words(), strict=True)) if port is None else {}
     block = group or k if is_dialect else k
     x = BlockCodes(
         kind="dialect" if is_dialect else "integer", length=k, block=block, bits=4 if is_dialect else 8, exponent=0
     )
-    return LinearUnit(gemm=gemm(weights=weights, metadata=metadata), x=x, bits=bits)
+    return LinearUnit(gemm=gemm(**drawn), x=x, bits=bits)
 
 
 TEMPLATE = UnitTemplate(

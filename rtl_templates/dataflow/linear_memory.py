@@ -12,7 +12,7 @@ from mxhw.rtl_templates.checks import require
 from mxhw.rtl_templates.gemm import BitModGemm, DialectGemm, GemmShape
 from mxhw.rtl_templates.gemm.layout import Array
 
-__all__ = ["memory_fields", "shared_gemm"]
+__all__ = ["memory_fields", "port_beats", "shared_gemm"]
 
 
 def shared_gemm(shape: GemmShape, layers: Sequence[Linear], **words: Any) -> BitModGemm | DialectGemm:
@@ -34,6 +34,24 @@ def memory_fields(gemm: BitModGemm | DialectGemm, layers: Sequence[Linear]) -> d
     each = [_layer_fields(gemm, layer) for layer in layers]
     bits = {"weights": gemm.code_bits, "metadata": gemm.metadata_width // gemm.shape.columns}
     return {name: (np.concatenate([fields[name] for fields in each]), bits[name]) for name in each[0]}
+
+
+def port_beats(gemm: BitModGemm | DialectGemm, layers: Sequence[Linear]) -> Array:
+    """Return what comes through the port of an array for each layer: uint32 [layers, beats, ceil(bits / 32)]."""
+    require(len(layers) == gemm.layers, "layers", f"{gemm.layers} operations", len(layers))
+    found = []
+    for layer in layers:
+        fields = _layer_fields(gemm, layer)
+        sizes = zip(gemm.loads, (fields[name] for name in ("weights", "metadata") if name in fields), strict=True)
+        found.append(np.concatenate([load.pack(_bits(field, load.width)) for load, field in sizes]))
+    return np.stack(found)
+
+
+def _bits(fields: Array, width: int) -> Array:
+    """Return unsigned fields [words, fields a word] as 0 and 1, [words, width], lowest first."""
+    each = width // fields.shape[1]
+    planes = fields.astype(np.uint64)[..., None] >> np.arange(each, dtype=np.uint64)
+    return (planes & np.uint64(1)).astype(np.uint8).reshape(len(fields), width)
 
 
 def _layer_fields(gemm: BitModGemm | DialectGemm, linear: Linear) -> dict[str, Array]:

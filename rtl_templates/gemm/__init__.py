@@ -9,7 +9,7 @@ from mxhw.rtl_templates.gemm.streamed import StreamedGemm
 from mxhw.rtl_templates.gemm.streamed_bitmod import StreamedBitModGemm
 from mxhw.rtl_templates.gemm.streamed_block import StreamedBlockGemm
 from mxhw.rtl_templates.gemm.unit import GemmUnit
-from mxhw.rtl_templates.memory import activation_buffer
+from mxhw.rtl_templates.memory import activation_buffer, layer_loader
 from mxhw.rtl_templates.template import UnitTemplate
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
 
 UNITS: tuple[UnitTemplate, ...] = tuple(
     module.TEMPLATE
-    for module in (bitmod, dialect, streamed_bitmod, streamed_block, drain, sequencer, activation_buffer)
+    for module in (bitmod, dialect, streamed_bitmod, streamed_block, drain, sequencer, activation_buffer, layer_loader)
 )

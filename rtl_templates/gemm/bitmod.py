@@ -43,10 +43,13 @@ class BitModGemm(GemmUnit):
         Memory words for simulation inside Amaranth; the Verilog reads hex files.
     layers : int
         Layers whose words the memories hold, one layer after the other.
+    port : int or None
+        Bits of a beat of the stream that the words come through; the memories then hold two layers, see
+        :class:`GemmUnit`. None: they hold all.
 
     Members
     -------
-    x, y, layer
+    x, y, layer, words
         See :class:`GemmUnit`. Beat of x: int8 of (row, lane) at ``[(row*lanes + lane)*8 +: 8]``, -128 excluded.
 
     Raises
@@ -65,6 +68,7 @@ class BitModGemm(GemmUnit):
         weights: Sequence[int] | None = None,
         metadata: Sequence[int] | None = None,
         layers: int = 1,
+        port: int | None = None,
     ) -> None:
         kind = weight_type_named(weight_type)
         steps = len(kind.significances)
@@ -92,6 +96,7 @@ class BitModGemm(GemmUnit):
             weights=weights,
             metadata=metadata,
             layers=layers,
+            port=port,
         )
 
     def metadata_fields(self, multiplier: Any, selector: Any = None) -> Array:

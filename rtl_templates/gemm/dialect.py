@@ -44,10 +44,13 @@ class DialectGemm(GemmUnit):
         Memory words for simulation inside Amaranth; the Verilog reads hex files.
     layers : int
         Layers whose words the memories hold, one layer after the other.
+    port : int or None
+        Bits of a beat of the stream that the words come through; the memories then hold two layers, see
+        :class:`GemmUnit`. None: they hold all.
 
     Members
     -------
-    x, y, layer
+    x, y, layer, words
         See :class:`GemmUnit`. Beat of x: code of (row, lane) at ``[(row*lanes + lane)*4 +: 4]``, above all codes the
         dialects, 4 bits a row, above these the stored exponents, 5 bits a row; both repeated during a block.
 
@@ -66,6 +69,7 @@ class DialectGemm(GemmUnit):
         weights: Sequence[int] | None = None,
         metadata: Sequence[int] | None = None,
         layers: int = 1,
+        port: int | None = None,
     ) -> None:
         require_natural("block", block)
         self.widths = dialect_widths(shape.k, block, weight_exponents)
@@ -83,6 +87,7 @@ class DialectGemm(GemmUnit):
             weights=weights,
             metadata=metadata,
             layers=layers,
+            port=port,
         )
 
     def metadata_fields(self, dialect: Any, exponent: Any) -> Array:

@@ -21,12 +21,12 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from mxhw.rtl_templates.checks import require_lanes, require_natural
+from mxhw.rtl_templates.checks import require, require_lanes, require_natural
 from mxhw.rtl_templates.gemm.drain import Drain
 from mxhw.rtl_templates.gemm.layout import Array, output_matrix, pad, tile_rows, tile_weights, word_ints
 from mxhw.rtl_templates.gemm.sequencer import Sequencer, slot_layout
 from mxhw.rtl_templates.gemm.shape import GemmShape, Tiling
-from mxhw.rtl_templates.memory import ActivationBuffer, Rom, check_words
+from mxhw.rtl_templates.memory import ActivationBuffer, LayerLoader, LayerWords, Rom, check_words
 
 __all__ = ["Front", "GemmUnit", "whole_groups"]
 
@@ -64,6 +64,10 @@ class GemmUnit(wiring.Component):
     layer : In(stream.Signature(range(layers)))
         Present above one layer: whose weights each row tile meets; see :class:`Sequencer`. The memories hold the words
         of all layers, one layer after the other.
+    words : In(stream.Signature(port))
+        Present with a port: the words of layers in the order in which row tiles use them, those of a layer once for all
+        row tiles that follow each other in it. Of each layer the weights, then the metadata, as
+        :class:`.memory.LayerLoader` takes them. The memories hold two layers: one that is used, and the next one.
     """
 
     # A unit is also asked for its layout and cycles only: Amaranth need not warn that it was never elaborated.
@@ -83,22 +87,42 @@ class GemmUnit(wiring.Component):
         weights: Sequence[int] | None,
         metadata: Sequence[int] | None,
         layers: int = 1,
+        port: int | None = None,
     ) -> None:
         require_natural("layers", layers)
+        if port is not None:
+            require_natural("port", port)
+        require(port is None or layers > 1, "layers", "2 or more where their words come through a port", layers)
+        require(
+            port is None or (weights is metadata is None), "weights", "None where they come through a port", weights
+        )
+        self.port, self.kept_layers = port, layers if port is None else 2
         self.shape, self.tiling, self.code_bits, self.latency = shape, tiling, code_bits, latency
         self.accumulator_width, self.layers = accumulator_width, layers
         self.weights_file, self.metadata_file = "weights.hex", "metadata.hex"
         self.x_width = shape.rows * (shape.lanes * x_bits + x_row_bits)
         self.y_width = shape.columns * accumulator_width
-        self.weights_depth = layers * tiling.column_tiles * tiling.chunks
+        self.weights_depth = self.kept_layers * tiling.column_tiles * tiling.chunks
         self.weights_width = shape.columns * shape.lanes * code_bits
-        self.metadata_depth = layers * tiling.column_tiles * tiling.groups if field_bits else 0
+        self.metadata_depth = self.kept_layers * tiling.column_tiles * tiling.groups if field_bits else 0
         self.metadata_width = shape.columns * field_bits
         check_words("weights", weights or (), self.weights_width, self.weights_depth)
         check_words("metadata", metadata or (), self.metadata_width, self.metadata_depth)
         self._x_bits, self._weights, self._metadata = x_bits, weights, metadata
         members = {"x": In(stream.Signature(self.x_width)), "y": Out(stream.Signature(self.y_width))}
-        super().__init__(members | ({"layer": In(stream.Signature(range(layers)))} if layers > 1 else {}))
+        if layers > 1:
+            members["layer"] = In(stream.Signature(range(layers)))
+        if port is not None:
+            members["words"] = In(stream.Signature(port))
+        super().__init__(members)
+
+    @property
+    def loads(self) -> tuple[LayerWords, ...]:
+        """What comes through the port for each layer: the words of each memory."""
+        require(self.port is not None, "port", "a number of bits", None)
+        assert self.port is not None
+        sizes = ((self.weights_width, self.weights_depth), (self.metadata_width, self.metadata_depth))
+        return tuple(LayerWords(width, depth // self.kept_layers, self.port) for width, depth in sizes if depth)
 
     @property
     def chunks(self) -> int:
@@ -170,11 +194,10 @@ class GemmUnit(wiring.Component):
 
     def _front(self, m: Module, advance: Signal) -> Front:
         """Add sequencer, memories and the slot registers of stages 1 and 2."""
-        m.submodules.sequencer = sequencer = Sequencer(tiling=self.tiling, layers=self.layers)
-        m.submodules.buffer = buffer = ActivationBuffer(width=self.x_width, chunks=self.chunks)
-        m.submodules.weights = weights = Rom(
-            width=self.weights_width, depth=self.weights_depth, file=self.weights_file, init=self._weights
+        m.submodules.sequencer = sequencer = Sequencer(
+            tiling=self.tiling, layers=self.layers, halves=self.port is not None
         )
+        m.submodules.buffer = buffer = ActivationBuffer(width=self.x_width, chunks=self.chunks)
         decode = Signal(slot_layout(self.tiling))
         compute = Signal(slot_layout(self.tiling))
         slot = sequencer.slot
@@ -184,8 +207,6 @@ class GemmUnit(wiring.Component):
         m.d.comb += [
             sequencer.advance.eq(advance),
             sequencer.full.eq(buffer.full),
-            weights.address.eq(sequencer.weight_address),
-            weights.enable.eq(advance & slot.valid & (slot.step == 0)),
             buffer.half.eq(decode.half),
             buffer.chunk.eq(decode.chunk),
             buffer.enable.eq(advance & decode.valid & (decode.step == 0)),
@@ -193,17 +214,42 @@ class GemmUnit(wiring.Component):
         ]
         with m.If(advance):
             m.d.sync += [decode.eq(slot), compute.eq(decode)]
-        words = None
-        if self.metadata_depth:
-            m.submodules.metadata = metadata = Rom(
-                width=self.metadata_width, depth=self.metadata_depth, file=self.metadata_file, init=self._metadata
-            )
-            m.d.comb += [
-                metadata.address.eq(sequencer.metadata_address),
-                metadata.enable.eq(advance & slot.valid & slot.first),
-            ]
-            words = metadata.data
-        return Front(advance, decode, compute, weights.data, words, buffer.data)
+        read_weights, read_metadata = advance & slot.valid & (slot.step == 0), advance & slot.valid & slot.first
+        memories = self._roms(m) if self.port is None else self._loaded(m, sequencer)
+        words = []
+        for (address, enable, data), at, reads in zip(
+            memories,
+            (sequencer.weight_address, sequencer.metadata_address),
+            (read_weights, read_metadata),
+            strict=False,
+        ):
+            m.d.comb += [address.eq(at), enable.eq(reads)]
+            words.append(data)
+        return Front(advance, decode, compute, words[0], words[1] if self.metadata_depth else None, buffer.data)
+
+    def _roms(self, m: Module) -> list[tuple[Value, Value, Value]]:
+        """Add memories of all layers; return address, enable and data of each."""
+        m.submodules.weights = weights = Rom(
+            width=self.weights_width, depth=self.weights_depth, file=self.weights_file, init=self._weights
+        )
+        if not self.metadata_depth:
+            return [(weights.address, weights.enable, weights.data)]
+        m.submodules.metadata = metadata = Rom(
+            width=self.metadata_width, depth=self.metadata_depth, file=self.metadata_file, init=self._metadata
+        )
+        return [(each.address, each.enable, each.data) for each in (weights, metadata)]
+
+    def _loaded(self, m: Module, sequencer: Sequencer) -> list[tuple[Value, Value, Value]]:
+        """Add memories of two layers; return the same."""
+        m.submodules.loader = loader = LayerLoader(memories=self.loads)
+        wiring.connect(m, wiring.flipped(self.words), loader.words)
+        m.d.comb += [sequencer.loaded.eq(loader.loaded), loader.release.eq(sequencer.release)]
+        ports = ("address", "enable", "data")
+        found = []
+        for index in range(len(self.loads)):
+            address, enable, data = (getattr(loader, f"{name}{index}") for name in ports)
+            found.append((address, enable, data))
+        return found
 
     def _padded(self, codes: Any, what: str) -> Array:
         size = self.column_tiles * self.shape.columns, self.chunks * self.shape.lanes

@@ -32,7 +32,9 @@ from mxhw.arithmetic.dataflow.streams import (
     Scores,
     StreamType,
     StreamValue,
+    Words,
 )
+from mxhw.arithmetic.dataflow.weights import TakeShare
 
 __all__ = [
     "Activation",
@@ -72,6 +74,8 @@ __all__ = [
     "Step",
     "StreamType",
     "StreamValue",
+    "TakeShare",
     "TokenSelect",
+    "Words",
     "code_stream",
 ]

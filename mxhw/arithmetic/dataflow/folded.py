@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from mxhw.arithmetic.dataflow.operation import Operation
-from mxhw.arithmetic.dataflow.streams import BlockValues, Indices, StreamType
+from mxhw.arithmetic.dataflow.streams import BlockValues, Indices, StreamType, Words
 from mxhw.errors import InputError
 
 __all__ = ["Folded"]
@@ -16,14 +16,19 @@ __all__ = ["Folded"]
 class Folded(Operation):
     """Operations of one class, one a layer, that differ in constants only.
 
-    The last input is the number of the layer, one index a token: the token gets what that member computes.
+    The last input is the number of the layer, one index a token: the token gets what that member computes. Behind it
+    comes, where ``words`` is given, the stream that brings the constants of the layers in the order in which tokens use
+    them: a layer's once for all tokens of it that follow each other. They are those of the members (how they are laid
+    out is the unit's own affair), so that :meth:`run` does not look at them.
 
     Attributes
     ----------
     members : one a layer.
+    words : constants that come through a port; None: they lie in memories of the unit.
     """
 
     members: tuple[Operation, ...]
+    words: Words | None = None
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -47,7 +52,8 @@ class Folded(Operation):
 
     @property
     def inputs(self) -> tuple[StreamType, ...]:
-        return *self.first.inputs, Indices(count=len(self.members))
+        layers = Indices(count=len(self.members))
+        return (*self.first.inputs, layers) if self.words is None else (*self.first.inputs, layers, self.words)
 
     @property
     def output(self) -> StreamType:
@@ -58,7 +64,7 @@ class Folded(Operation):
 
         Values are [1, tokens, ...].
         """
-        *operands, layers = values
+        *operands, layers = values if self.words is None else values[:-1]
         parts, places = [], []
         for index, member in enumerate(self.members):
             chosen = (layers[0] == index).nonzero().flatten()

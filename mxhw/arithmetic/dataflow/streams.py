@@ -29,6 +29,7 @@ __all__ = [
     "Scores",
     "StreamType",
     "StreamValue",
+    "Words",
 ]
 
 # The largest scale of a block of codes that was made from int16 mantissas; see BlockCodes.
@@ -241,5 +242,31 @@ class PassValues:
         return self.position.shape
 
 
-StreamType = Integers | Indices | BlockCodes | Scores | KeyWeights | Requests | Passes
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What memories are loaded with: for each layer, one after the other and again from the first one, its words.
+
+    A run holds int64 [1, layers, beats, ceil(bits / 32)]: parts of 32 bits, the lowest first.
+
+    Attributes
+    ----------
+    bits : of a beat.
+    shares : beats a layer of each unit that is loaded, in the order in which they come.
+    """
+
+    bits: int
+    shares: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_integer("bits", self.bits, 1)
+        for count in self.shares:
+            check_integer("shares", count, 1)
+
+    @property
+    def beats(self) -> int:
+        """Beats of a layer."""
+        return sum(self.shares)
+
+
+StreamType = Integers | Indices | BlockCodes | Scores | KeyWeights | Requests | Passes | Words
 StreamValue = Tensor | BlockValues | BankedScores | SoftmaxWeights | RequestValues | PassValues

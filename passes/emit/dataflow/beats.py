@@ -27,6 +27,7 @@ from mxhw.arithmetic.dataflow import (
     Scores,
     StreamType,
     StreamValue,
+    Words,
 )
 from mxhw.errors import InputError
 from mxhw.rtl_templates.control.payloads import index_shape, pass_layout, request_layout
@@ -47,6 +48,7 @@ __all__ = [
 
 # Elements that are bits for a moment, one byte each.
 _CHUNK = 1 << 24
+PART_BITS = 32  # of the parts that a run holds of Words
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def payload_shape(kind: StreamType, lanes: int) -> ShapeLike:
             return request_layout(kind)
         case Passes():
             return pass_layout(kind)
+        case Words():
+            return unsigned(kind.bits)
         case KeyWeights():
             return weight_layout(kind.spec, kind.most)
 
@@ -100,7 +104,7 @@ def token_beats(kind: StreamType, lanes: int, runs: int, tokens: int) -> int | t
     """Return the beats of a token; one number a token for scores and weights, whose tokens see several keys."""
     if isinstance(kind, Scores | KeyWeights):
         return tuple(kind.heads * min(token + 1, kind.most) for token in range(tokens)) * runs
-    return vector_length(kind) // lanes
+    return kind.beats if isinstance(kind, Words) else vector_length(kind) // lanes
 
 
 def stream_beats(value: StreamValue, kind: StreamType, lanes: int = 1) -> Array:
@@ -166,6 +170,11 @@ def _fields(value: Any, kind: StreamType, lanes: int) -> list[Field]:
             return [Field(_rows(getattr(value, each), 1), index_shape(n).width) for each, n in kind.counts.items()]
         case Indices():
             return [Field(_rows(value, 1), payload_bits(kind, 1))]
+        case Words():
+            parts = -(-kind.bits // PART_BITS)
+            last = kind.bits - (parts - 1) * PART_BITS
+            whole = Field(value.reshape(-1, parts)[:, :-1].numpy(), PART_BITS)
+            return [whole, Field(value.reshape(-1, parts)[:, -1:].numpy(), last)]
         case BlockCodes():
             shape: Any = code_layout(kind, lanes)
             blocks = {"dialect": value.dialect, "exponent": value.scale}

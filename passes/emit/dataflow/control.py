@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 
-from mxhw.arithmetic.dataflow import ArgMax, Enter, Field, Keep, PassOrder, Requests, TokenSelect
+from mxhw.arithmetic.dataflow import ArgMax, Enter, Field, Keep, PassOrder, Requests, TakeShare, TokenSelect
 from mxhw.passes.emit.dataflow.balance import MOST_LANES, Sizes, register_options
 from mxhw.passes.emit.dataflow.place import Placed, Port, Request, module_name, register_component
 from mxhw.passes.emit.dataflow.resources import Part, register_resources
-from mxhw.rtl_templates.control import ArgMaxUnit, EnterUnit, FieldUnit, KeepUnit, PassOrderUnit, TokenSelectUnit
+from mxhw.rtl_templates.control import (
+    ArgMaxUnit,
+    EnterUnit,
+    FieldUnit,
+    KeepUnit,
+    PassOrderUnit,
+    TakeShareUnit,
+    TokenSelectUnit,
+)
 
 __all__: list[str] = []
 
@@ -92,6 +100,18 @@ def _arg_max(operation: ArgMax, request: Request) -> Placed:
     )
 
 
+@register_component(TakeShare, parallelism=())
+def _take_share(operation: TakeShare, request: Request) -> Placed:
+    x, start, count = operation.x, operation.start, operation.count
+    return Placed(
+        module=module_name("take_share", f"{start}x{count}of{x.beats}", b=x.bits),
+        component=TakeShareUnit(bits=x.bits, period=x.beats, start=start, count=count),
+        inputs=(Port("x", x),),
+        output=Port("y", operation.output),
+        parallelism={},
+    )
+
+
 @register_resources(PassOrder)
 def _pass_order_parts(operation: PassOrder, placed: Placed) -> list[Part]:
     words, bits = placed.component.memory  # type: ignore[attr-defined]
@@ -104,6 +124,12 @@ def _token_select_parts(operation: TokenSelect, placed: Placed) -> list[Part]:
     registers = operation.x.sequences * placed.output.bits
     queue = (placed.component.capacity, max(1, (operation.x.sequences - 1).bit_length()))  # type: ignore[attr-defined]
     return [Part("skid_buffer", registers / 16, (queue,), keeps_tables=False)]
+
+
+@register_resources(TakeShare)
+def _take_share_parts(operation: TakeShare, placed: Placed) -> list[Part]:
+    # A counter of the beats of a layer, and what chooses or drops a beat.
+    return [Part("skid_buffer", 1 + placed.output.bits / 32)]
 
 
 @register_resources(Enter, Keep)

@@ -125,18 +125,24 @@ def _folded_linear(operation: Folded, request: Request) -> Placed:
     layers = tuple(member for member in operation.members if isinstance(member, Linear))
     if len(layers) == 1:
         raise InputError("a product that layers share needs at least two of them")
-    return _product(layers, request, Port("layer", operation.inputs[-1]))
+    more = [Port("layer", operation.inputs[len(operation.first.inputs)])]
+    if operation.words is not None:
+        more.append(Port("words", operation.words))
+    return _product(layers, request, *more, port=None if operation.words is None else operation.words.bits)
 
 
-def _product(layers: tuple[Linear, ...], request: Request, *more: Port) -> Placed:
-    """Return the unit of products, one a layer; ``more``: inputs beside the codes."""
+def _product(layers: tuple[Linear, ...], request: Request, *more: Port, port: int | None = None) -> Placed:
+    """Return the unit of products, one a layer.
+
+    ``more``: inputs beside the codes. ``port``: bits of the beats that the weights come in.
+    """
     first = layers[0]
     x, y = first.x, first.output
     group = weight_group(first.weight_format) if first.unit == "bitmod" else x.block
     lanes = request.get("lanes", _divisor(LARGEST_DEFAULT_LANES, x.length, x.block, group or x.length))
     columns = request.get("columns", _divisor(LARGEST_DEFAULT_COLUMNS, y.length))
     rows = request.get("rows", 1)
-    unit = LinearUnit.of_layers(layers, rows=rows, columns=columns, lanes=lanes)
+    unit = LinearUnit.of_layers(layers, rows=rows, columns=columns, lanes=lanes, port=port)
     if isinstance(unit.gemm, DialectGemm):
         low, high = unit.gemm.weight_exponents
         formats = ("dialect4", f"e{low}to{high}")
@@ -144,9 +150,11 @@ def _product(layers: tuple[Linear, ...], request: Request, *more: Port) -> Place
         formats = (unit.gemm.weight_type.name, f"x{x.bits}")
     grouped = {} if group is None else {"g": group}
     several = {} if len(layers) == 1 else {"l": len(layers)}
+    if port is not None:
+        several["p"] = port
 
     def fields() -> Fields:
-        return {f"{name}.hex": found for name, found in unit.fields(*layers).items()}
+        return {} if port is not None else {f"{name}.hex": found for name, found in unit.fields(*layers).items()}
 
     return Placed(
         module=module_name(

@@ -18,6 +18,9 @@ class Recorded(Protocol):
     def beats(self, name: str, lanes: int) -> Array:
         """Return the beats of a stream, as :func:`.beats.stream_beats` gives them."""
 
+    def repeat(self, name: str) -> int:
+        """Return how often these beats come, one time after the other."""
+
     def token_beats(self, name: str, lanes: int) -> int | tuple[int, ...]:
         """Return the beats of a token; one number a token where they differ."""
 
@@ -41,6 +44,9 @@ class RunRecorded:
     def beats(self, name: str, lanes: int) -> Array:
         value = self._inputs[name] if name in self._graph.inputs else self._found[name]
         return stream_beats(value, self._graph.types[name], lanes)
+
+    def repeat(self, name: str) -> int:
+        return 1
 
     def token_beats(self, name: str, lanes: int) -> int | tuple[int, ...]:
         return token_beats(self._graph.types[name], lanes, self.runs, self.tokens)

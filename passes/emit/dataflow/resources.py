@@ -3,8 +3,8 @@
 How a figure comes about:
 
 - Products are costed as GEMM units (:func:`mxhw.hardware.gemm_costs`): processing elements, decoders, drain, control
-  and memories, each synthesised and counted; one that layers share has the memories of all. On FPGAs they use no DSP
-  block. The shift by a token's scale is not counted, nor are flip-flops.
+  and memories, each synthesised and counted; one that layers share has the memories of all, or of two where weights
+  come through a port. On FPGAs they use no DSP block. The shift by a token's scale is not counted, nor are flip-flops.
 - Everything else is a unit of the table at its measured parameters, times its lanes, times the ratio of the width that
   its size goes with (bits of an operand; the product of both operands' bits for a multiplier). What lanes share (a
   norm's root, a quantizer's control) is counted once a lane, so that wide units are overestimated. On FPGAs the
@@ -162,7 +162,8 @@ def _product(layers: tuple[Linear, ...], placed: Placed, platform: Platform, wei
     # The costs have the memories of one layer.
     counted = gemm_memory(placed, platform, layers=1)
     without = Resources({name: max(0.0, amount - counted[name]) for name, amount in amounts.items()})
-    return without + gemm_memory(placed, platform, layers=len(layers)) if weights_inside else without
+    kept = placed.component.gemm.kept_layers  # type: ignore[attr-defined]
+    return without + gemm_memory(placed, platform, layers=kept) if weights_inside else without
 
 
 def _gemm_unit(operation: Linear, placed: Placed) -> GemmUnit:
@@ -189,7 +190,7 @@ def _gemm_unit(operation: Linear, placed: Placed) -> GemmUnit:
 def gemm_memory(placed: Placed, platform: Platform, *, layers: int) -> Resources:
     """Return what the memories of a product's weights take for so many of the layers that it serves."""
     gemm: Any = placed.component.gemm  # type: ignore[attr-defined]
-    depths = (depth // gemm.layers * layers for depth in (gemm.weights_depth, gemm.metadata_depth))
+    depths = (depth // gemm.kept_layers * layers for depth in (gemm.weights_depth, gemm.metadata_depth))
     memories = zip(depths, (gemm.weights_width, gemm.metadata_width), strict=True)
     return sum((_memory(depth, width, platform) for depth, width in memories if depth), Resources({}))
 

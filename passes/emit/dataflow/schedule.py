@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mxhw.arithmetic.dataflow import Indices, IntegerGraph, KeyWeights, Operation, Scores
+from mxhw.arithmetic.dataflow import Indices, IntegerGraph, KeyWeights, Operation, Scores, Words
 from mxhw.passes.emit.dataflow import timing_control, timing_functions, timing_products
 from mxhw.passes.emit.dataflow.events import DeadlockError, Events, IntArray, LateError, Times
 from mxhw.passes.emit.dataflow.place import Placed, input_lanes
@@ -173,6 +173,12 @@ class TimedGraph:
             beats = events.series(f"{step} {placed.member} converts", events.counts[branch.writes])
             _convert(events, beats, branch.lanes, port, placed.lanes)
             read = Port(beats, beats)
+        if isinstance(placed.type, Words):
+            # Events are of whole shares, of which a FIFO has room for some beats only.
+            events.after(read.needed, branch.writes, 0)
+            events.after(branch.writes, read.taken, 0, back=True)
+            self.fifos[source, step] = branch.writes, read.taken
+            return
         depth = self._depths.get((source, step), DEFAULT_FIFO) if self._depths is not None else None
         latency = fifo_latency(depth)
         events.after(read.needed, branch.writes, latency)

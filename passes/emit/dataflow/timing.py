@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mxhw.arithmetic.dataflow import BlockCodes, Folded, Integers, KeyWeights, Operation, Scores, StreamType
+from mxhw.arithmetic.dataflow import BlockCodes, Folded, Integers, KeyWeights, Operation, Scores, StreamType, Words
 from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.registry import OperationTable
@@ -161,7 +161,9 @@ def time_component(events: Events, work: Work) -> Component:
 
 
 def stream_beats(kind: StreamType, lanes: int, positions: IntArray) -> IntArray:
-    """Return the beats of each token [tokens]."""
+    """Return the beats of each token [tokens]; of words those that each share begins with, which stand for it."""
+    if isinstance(kind, Words):
+        return np.full(len(positions), len(kind.shares), dtype=np.int64)
     if isinstance(kind, Integers):
         return np.full(len(positions), kind.length // lanes, dtype=np.int64)
     if isinstance(kind, BlockCodes):

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from mxhw.arithmetic.dataflow import ArgMax, Enter, Field, Keep, PassOrder, Requests, RequestValues, TokenSelect
+from mxhw.arithmetic.dataflow import (
+    ArgMax,
+    Enter,
+    Field,
+    Keep,
+    PassOrder,
+    Requests,
+    RequestValues,
+    TakeShare,
+    TokenSelect,
+)
 from mxhw.arithmetic.dataflow.control import chunk_numbers, newest_logits
 from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.timing import (
@@ -156,6 +166,23 @@ def _held(events: Events, name: str, begins: int, moves: int, starts: IntArray, 
 def _latest(starts: IntArray, count: int) -> IntArray:
     """Return for each of ``count`` events the last of ``starts`` up to it; -1: none."""
     return np.searchsorted(starts, np.arange(count), side="right") - 1
+
+
+@register_timing(TakeShare)
+def _take_share(events: Events, work: Work) -> Component:
+    """Wires. An event is the first beat of a share: the one after comes when the beats of the share have passed."""
+    operation: Any = work.operation
+    shares = list(operation.x.shares)
+    shares[operation.share] = max(operation.count, operation.cycles or 0)
+    count = work.tokens * len(shares)
+    sees, takes = (events.series(f"{work.name} {what}", count) for what in ("sees", "takes"))
+    events.gaps(sees, np.roll(np.tile(shares, work.tokens), 1))
+    gives = events.series(f"{work.name} gives", work.tokens)
+    chosen = np.arange(work.tokens) * len(shares) + operation.share
+    events.after(gives, sees, 0, of=chosen)
+    events.after(takes, sees, 0)
+    events.after(takes, gives, 0, of=_latest(chosen, count))
+    return Component((Port(takes, sees),), gives)
 
 
 @register_timing(ArgMax)

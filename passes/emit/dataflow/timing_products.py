@@ -20,11 +20,13 @@ from mxhw.passes.emit.dataflow.timing import (
     standing,
     through,
 )
+from mxhw.passes.emit.dataflow.timing_control import pass_numbers
 from mxhw.rtl_templates.dataflow.attention_scores import STAGES
 from mxhw.rtl_templates.dataflow.linear import LinearUnit
 
 __all__: list[str] = []
 
+_WORDS_LATENCY = 2  # two FIFOs of registers between the port of a design and the memories
 _DECODE = 2  # from the last step of a token to the cycle in which its half of the activation buffer is free
 
 
@@ -46,7 +48,33 @@ def _folded_linear(events: Events, work: Work) -> Component:
     events.after(made.ends, layers, tiling.tile_cycles, of=firsts)
     events.moves(made.gate, made.ends, layers, tiling.tile_cycles, of=firsts)
     events.after(layers, made.ends, 0, of=tokens * tiling.column_tiles - 1, back=True)
-    return Component((made.x, Port(layers, layers)), made.gives)
+    if work.unit.gemm.port is None:
+        return Component((made.x, Port(layers, layers)), made.gives)
+    return Component((made.x, Port(layers, layers), _words(events, work, layers, made.ends)), made.gives)
+
+
+def _words(events: Events, work: Work, layers: int, ends: int) -> Port:
+    """Add the port of the weights: two layers are kept, and the next but one comes when the first one is left.
+
+    An event is the first beat of a layer's words. Where no requests are known, words are always there.
+    """
+    loads, tiling = work.unit.gemm.loads, work.unit.gemm.tiling
+    cycles = sum(load.cycles for load in loads)
+    of = np.zeros(work.tokens, dtype=np.int64)
+    if work.control is not None:
+        _, layer = pass_numbers(work.control)
+        of = np.cumsum(np.append(0, np.diff(layer) != 0))
+    count = int(of[-1]) + 1
+    takes = events.series(f"{work.name} takes words", count, cycles)
+    if work.control is None:
+        return Port(takes, takes)
+    firsts = np.searchsorted(of, np.arange(count))
+    events.after(takes, layers, 1, of=np.concatenate([[-1, -1], firsts[1:-1]])[:count], back=True)
+    waits = np.full(events.counts[ends], -1)
+    waits[:: tiling.column_tiles] = of
+    delay = cycles - 1 + tiling.tile_cycles + _WORDS_LATENCY
+    events.after(ends, takes, delay, of=np.maximum.accumulate(waits))
+    return Port(takes, takes)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from mxhw.arithmetic.dataflow import (
     Passes,
     Requests,
     StreamType,
+    Words,
 )
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.sim.dataflow_design import DataflowDesign, LanguageModel
@@ -40,6 +41,8 @@ def _words(kind: StreamType) -> str:
             return f"requests of {kind.sequences} sequences of {kind.keys} tokens below {kind.vocabulary}"
         case Passes():
             return f"passes through {kind.layers} layers of {kind.sequences} sequences of {kind.keys} tokens"
+        case Words():
+            return f"words of {kind.bits} bits, {kind.beats} a layer"
         case KeyWeights():
             return f"weights of up to {kind.most} keys for {kind.heads} heads"
         case _:
@@ -119,7 +122,11 @@ def instructions(design: DataflowDesign) -> str:
         top=design.top,
         tokens=f"{design.tokens} {'tokens' if design.language is None else 'tokens in a layer'}",
     )
-    return text if design.language is None else text + _talking(design.language)
+    if design.language is None:
+        return text
+    weights = design.language.weights
+    port = "" if weights is None else _PORT.format(stream=weights, file=design.inputs[weights].beats)
+    return text + _talking(design.language) + port
 
 
 _TALKING = """\
@@ -135,6 +142,14 @@ This design is a language model. With mxhw:  mxhw talk . --prompt TEXT
     {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; a logit is the integer times 2^{exponent}
 {tokens}
     one beat a request with logits: the index of the largest, the first of equal ones
+"""
+
+
+_PORT = """\
+{stream}
+    the lines of {file} in order, the first one again after the last, as fast as the design takes them: of each
+    layer the words of all its products. Every chunk of requests uses all of them once. Embedding, head, gains, biases
+    and multipliers lie in memories of the design.
 """
 
 

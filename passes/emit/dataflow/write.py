@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class DesignFiles:
     position : of the token whose interval counts.
     cycles : predicted; None if unknown.
     assignment : what ``Assignment.to_json`` gives.
+    written : stream → file in which its beats lie already.
     language : of a design that generates text; with it, ``domains`` says what each step has tokens for.
     """
 
@@ -56,6 +57,7 @@ class DesignFiles:
     platform: Platform | None = None
     language: LanguageModel | None = None
     domains: Mapping[str, str] | None = None
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_design(writer: Writer, files: DesignFiles) -> DataflowDesign:
@@ -75,7 +77,9 @@ def write_design(writer: Writer, files: DesignFiles) -> DataflowDesign:
         images=dict(files.images),
         inputs=inputs,
         outputs={
-            names[n]: StreamBeats(beats=by_name[n].beats, width=by_name[n].width, count=by_name[n].count)
+            names[n]: StreamBeats(
+                beats=by_name[n].beats, width=by_name[n].width, count=by_name[n].count, repeat=by_name[n].repeat
+            )
             for n in graph.outputs
         },
         steps=steps,
@@ -109,10 +113,13 @@ def write_images(
 
 def _port(writer: Writer, files: DesignFiles, name: str, lanes: int) -> StreamBeats:
     """Write the beats of a stream; return where they are."""
-    beats = files.recorded.beats(name, lanes)
+    beats, repeat = files.recorded.beats(name, lanes), files.recorded.repeat(name)
     bits, path = payload_bits(files.top.graph.types[name], lanes), f"beats/{files.top.names[name]}.hex"
-    writer.write_beside(path, hex_lines(beats, bits))
-    return StreamBeats(beats=path, width=bits, count=len(beats))
+    if name in files.written:
+        path = files.written[name]
+    else:
+        writer.write_beside(path, hex_lines(beats, bits))
+    return StreamBeats(beats=path, width=bits, count=len(beats) * repeat, repeat=repeat)
 
 
 def _step(writer: Writer, files: DesignFiles, name: str) -> DataflowStep:
@@ -133,6 +140,7 @@ def _step(writer: Writer, files: DesignFiles, name: str) -> DataflowStep:
         beats=port.beats,
         width=port.width,
         count=port.count,
+        repeat=port.repeat,
         token_beats=files.recorded.token_beats(name, lanes),
         fields=payload_fields(payload_shape(kind, lanes)),
         tokens=None if tokens == files.tokens else tokens,

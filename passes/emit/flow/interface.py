@@ -30,7 +30,9 @@ class FlowFiles:
     @classmethod
     def of(cls, design: DataflowDesign) -> "FlowFiles":
         """Return the files of a design."""
-        return cls(design.sources, (f"{design.name}.v", f"{design.name}_axi.v"), tuple(design.images))
+        sent = {stream.beats for stream in design.inputs.values()}
+        images = tuple(image for image in design.images if image not in sent)
+        return cls(design.sources, (f"{design.name}.v", f"{design.name}_axi.v"), images)
 
 
 def axi_streams(design: DataflowDesign) -> tuple[AxiStream, ...]:
@@ -41,7 +43,8 @@ def axi_streams(design: DataflowDesign) -> tuple[AxiStream, ...]:
     """
     lengths = {step.stream: step.token_beats for step in design.steps}
 
-    uncounted = set() if design.language is None else {design.language.requests, design.language.tokens}
+    language = design.language
+    uncounted = set() if language is None else {language.requests, language.tokens, language.weights}
 
     def beats(name: str, stream: StreamBeats) -> int | None:
         if name in uncounted:

@@ -2,6 +2,7 @@
 
 from mxhw.passes.emit.language.emit import HostFiles, emit_language
 from mxhw.passes.emit.language.plan import plan_language
+from mxhw.passes.emit.language.port import with_shares
 from mxhw.passes.emit.language.timing import LanguageCycles, language_cycles
 from mxhw.passes.emit.language.tokens import PassTokens, pass_tokens
 from mxhw.passes.emit.language.values import PassRecorded
@@ -15,4 +16,5 @@ __all__ = [
     "language_cycles",
     "pass_tokens",
     "plan_language",
+    "with_shares",
 ]

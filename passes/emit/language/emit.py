@@ -9,6 +9,7 @@ from typing import Any
 
 from mxhw.arithmetic.dataflow import Integers
 from mxhw.hardware import Platform
+from mxhw.passes.emit.dataflow.beats import hex_lines, payload_bits
 from mxhw.passes.emit.dataflow.emit import EmittedDesign
 from mxhw.passes.emit.dataflow.folder import design_folder
 from mxhw.passes.emit.dataflow.names import check_design_name, stream_names
@@ -16,9 +17,10 @@ from mxhw.passes.emit.dataflow.place import input_lanes, place_graph
 from mxhw.passes.emit.dataflow.plan import DesignPlan
 from mxhw.passes.emit.dataflow.top import Top, check_depths
 from mxhw.passes.emit.dataflow.write import DesignFiles, write_design, write_images
+from mxhw.passes.emit.language.port import port_words
 from mxhw.passes.emit.language.timing import LanguageCycles, language_cycles
 from mxhw.passes.emit.language.values import PassRecorded
-from mxhw.passes.transform.fold import Conversation, LanguageGraph
+from mxhw.passes.transform.fold import WEIGHTS, Conversation, LanguageGraph
 from mxhw.sim.dataflow_design import LanguageModel
 
 __all__ = ["HostFiles", "emit_language"]
@@ -74,12 +76,20 @@ def emit_language(
     placed = place_graph(graph, plan.parallelism)
     check_depths(plan.depths, graph)
     names = stream_names([*graph.inputs, *graph.steps])
-    recorded = PassRecorded(graph, conversation)
+    words = port_words(graph, placed)
+    recorded = PassRecorded(graph, conversation, words)
     digest = assignment_hash(assignment)
     prefill = len(conversation.sequences)
     cycles = language_cycles(graph, placed, plan.depths, conversation.requests, recorded.tokens, prefill)
     with design_folder(folder, force=force) as writer:
-        words, paths = write_images(writer, placed, names, head=f"// mxhw image of {digest} {name}\n")
+        head = f"// mxhw image of {digest} {name}\n"
+        images, paths = write_images(writer, placed, names, head=head)
+        written = {}
+        if words:
+            written[WEIGHTS] = path = f"images/{names[WEIGHTS]}.hex"
+            beats = recorded.beats(WEIGHTS, 1)
+            writer.write(path, head + hex_lines(beats, payload_bits(graph.types[WEIGHTS], 1)))
+            images[path] = len(beats)
         lanes = input_lanes(graph, placed, graph.feedback)
         top = Top(graph, placed, names, lanes, plan.depths, paths, graph.feedback)
         for file, content in host.tokenizer.items():
@@ -87,7 +97,8 @@ def emit_language(
         files = DesignFiles(
             name=name,
             top=top,
-            images=words,
+            images=images,
+            written=written,
             recorded=recorded,
             tokens=recorded.count("passes"),
             position=graph.positions_room - 1,
@@ -122,6 +133,7 @@ def _record(top: Top, recorded: PassRecorded, digest: str, host: HostFiles, cycl
         requests=top.names[stream],
         logits=top.names[graph.logits],
         tokens=top.names[graph.chooser],
+        weights=top.names.get(WEIGHTS),
         logits_bits=logits.bits,
         logits_lanes=top.placed[graph.logits].output.lanes,
         logits_exponent=logits.exponent,
@@ -129,7 +141,11 @@ def _record(top: Top, recorded: PassRecorded, digest: str, host: HostFiles, cycl
         bos=host.bos,
         eos=host.eos,
         assignment_hash=digest,
-        domains={domain: tokens.places() for domain, tokens in recorded.tokens.items()},
+        domains={
+            domain: tokens.places()
+            for domain, tokens in recorded.tokens.items()
+            if domain != "words" or WEIGHTS in top.names
+        },
         prompt_tokens=sum(prompts),
         generated_tokens=written - sum(prompts),
         prefill_tokens=len(prompts),

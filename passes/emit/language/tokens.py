@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mxhw.arithmetic.dataflow import RequestValues
+from mxhw.arithmetic.dataflow.control import chunk_numbers
 from mxhw.passes.transform.fold import Domain, LanguageGraph
 
 __all__ = ["PassTokens", "pass_tokens"]
@@ -46,4 +47,12 @@ def pass_tokens(graph: LanguageGraph, requests: RequestValues) -> dict[Domain, P
         "passes": passes,
         "returned": passes.where(layer < last),
         "logits": passes.where(wanted),
+        "words": _loads(graph, requests),
     }
+
+
+def _loads(graph: LanguageGraph, requests: RequestValues) -> PassTokens:
+    """Return the layers whose words a run needs: all of them in every chunk."""
+    chunks = int(chunk_numbers(requests.last[0], graph.chunk)[-1]) + 1
+    layers = np.tile(np.arange(graph.layers), chunks)
+    return PassTokens(layers, np.zeros_like(layers), np.zeros_like(layers))

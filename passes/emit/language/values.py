@@ -5,6 +5,7 @@ same tokens in another order: request after request, pass after pass. What contr
 definition makes of their inputs.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from mxhw.arithmetic.dataflow import Integers
 from mxhw.passes.emit.dataflow.beats import stream_beats, token_beats
 from mxhw.passes.emit.language.tokens import IntArray, pass_tokens
-from mxhw.passes.transform.fold import Conversation, LanguageGraph
+from mxhw.passes.transform.fold import WEIGHTS, Conversation, LanguageGraph
 from mxhw.passes.transform.lower import integer_inputs
 from mxhw.sim.beats import Array
 
@@ -32,9 +33,12 @@ class PassRecorded:
     ----------
     graph : LanguageGraph
     conversation : what is asked, and the sequences that come of it.
+    words : product → what the port of weights brings it, [layers, beats, parts]; none without a port.
     """
 
-    def __init__(self, graph: LanguageGraph, conversation: Conversation) -> None:
+    def __init__(
+        self, graph: LanguageGraph, conversation: Conversation, words: Mapping[str, Array] | None = None
+    ) -> None:
         self.graph, self.conversation = graph, conversation
         # The last token of a sequence is generated, and not read.
         self._runs = [
@@ -43,6 +47,9 @@ class PassRecorded:
         ]
         self.tokens = pass_tokens(graph, conversation.requests)
         self._values: dict[str, Any] = {"requests": conversation.requests}
+        if words:
+            whole = np.concatenate(list(words.values()), axis=1)
+            self._values[WEIGHTS] = torch.from_numpy(whole.astype(np.int64))[None]
 
     def count(self, name: str) -> int:
         """Return the tokens of a stream."""
@@ -69,6 +76,10 @@ class PassRecorded:
         at = np.repeat(np.asarray(begins) - np.cumsum(sizes) + sizes, sizes) + np.arange(sum(sizes))
         found: Array = np.concatenate(list(runs.values()))[at]
         return found
+
+    def repeat(self, name: str) -> int:
+        """Return how often the beats come: words of all layers once a chunk, others once."""
+        return self.count(name) // self.graph.layers if self.graph.domains[name] == "words" else 1
 
     def token_beats(self, name: str, lanes: int) -> int | tuple[int, ...]:
         """Return the beats of a token; one number a token where they differ."""

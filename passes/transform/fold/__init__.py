@@ -3,9 +3,11 @@
 from mxhw.passes.transform.fold.generate import Conversation, continued, greedy
 from mxhw.passes.transform.fold.language import CONTROL, Domain, LanguageGraph, language_graph
 from mxhw.passes.transform.fold.layers import Layers, match_layers
+from mxhw.passes.transform.fold.weights import WEIGHTS, with_weight_port
 
 __all__ = [
     "CONTROL",
+    "WEIGHTS",
     "Conversation",
     "Domain",
     "LanguageGraph",
@@ -14,4 +16,5 @@ __all__ = [
     "greedy",
     "language_graph",
     "match_layers",
+    "with_weight_port",
 ]

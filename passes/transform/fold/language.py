@@ -8,7 +8,7 @@ A pass is one token through one layer. Unfolded, every layer has its own hardwar
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from mxhw.arithmetic.dataflow import (
     ArgMax,
@@ -24,6 +24,7 @@ from mxhw.arithmetic.dataflow import (
     PassOrder,
     Requests,
     Step,
+    StreamType,
     TokenSelect,
 )
 from mxhw.errors import InputError
@@ -32,8 +33,9 @@ from mxhw.passes.transform.lower import POSITIONS, TOKENS, LoweredGraph
 
 __all__ = ["CONTROL", "Domain", "LanguageGraph", "language_graph"]
 
-Domain = Literal["requests", "passes", "returned", "logits"]
-"""What a stream has a token for: every request, every pass, those passes that go round again, every token wanted."""
+Domain = Literal["requests", "passes", "returned", "logits", "words"]
+"""What a stream has a token for: every request, every pass, those passes that go round again, every token wanted; and
+every layer that a chunk uses, whose words come."""
 
 CONTROL = "control"
 """The node that steps belong to which no node of the model stands for."""
@@ -58,7 +60,7 @@ class LanguageGraph(IntegerGraph):
 
     def __init__(
         self,
-        parts: "_Parts",
+        parts: "Parts",
         *,
         whole: LoweredGraph,
         layers: int,
@@ -126,6 +128,21 @@ def language_graph(
     return LanguageGraph(
         parts, whole=whole, layers=layers, sequences=sequences, chunk=chunk, folded=layers > 1, logits=logits
     )
+
+
+class Parts(Protocol):
+    """What a design is made of, see :class:`LanguageGraph`."""
+
+    @property
+    def inputs(self) -> Mapping[str, StreamType]: ...
+    @property
+    def steps(self) -> Sequence[Step]: ...
+    @property
+    def feedback(self) -> dict[str, str]: ...
+    @property
+    def members(self) -> dict[str, tuple[str, ...]]: ...
+    @property
+    def domains(self) -> dict[str, Domain]: ...
 
 
 class _Parts:
