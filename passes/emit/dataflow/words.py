@@ -139,7 +139,7 @@ This design is a language model. With mxhw:  mxhw talk . --prompt TEXT
     last:      of a chunk (at most {chunk} tokens, which pass each layer together); generated ones are in a later chunk
     Position 0 starts a sequence anew; positions go up by one; {sequences} sequences of at most {keys} tokens.
 {logits}
-    {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; a logit is the integer times 2^{exponent}
+    {vocabulary} integers of {bits} bits a request with logits, {lanes} a beat; a logit is one times 2^{exponent}
 {tokens}
     one beat a request with logits: the index of the largest, the first of equal ones
 """
