@@ -150,7 +150,7 @@ def modules_verilog(components: Mapping[str, wiring.Component]) -> dict[str, tup
     Each text is that of :func:`component_verilog`, but that its memories are instances of the modules of
     :func:`verilog_library`, and each of their files a parameter of the module (:func:`file_parameter`), so that
     instances with different constants share it. All are made by one run of Yosys: starting it takes longer than most
-    modules do. The other components have no influence on a text.
+    modules do. The same components give the same texts; others among them can change the order of lines in a text.
     """
     texts: list[str] = []
     found: dict[str, dict[str, MemoryFile]] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 from mxhw.sim.beats import Array, to_ints
@@ -119,13 +120,15 @@ class DataflowResult:
 
     @property
     def first(self) -> StreamResult | None:
-        """The first stream that is wrong: the steps in execution order, then the outputs; None if all are right.
+        """The stream where the fault is: whose wrong beat passed first; None if all are right.
 
+        Where that is not known, or in the same cycle, the steps come in execution order, then the outputs. That order
+        alone would not do: where there is feedback, a fault far behind changes what comes to the first step later.
         Streams that only came short come after those with wrong beats: one lost beat holds up many.
         """
         streams = (*self.steps, *self.outputs)
         wrong = [stream for stream in streams if stream.different] or [s for s in streams if not s.equal]
-        return wrong[0] if wrong else None
+        return min(wrong, key=_cycle, default=None)
 
     @property
     def beats(self) -> int:
@@ -241,3 +244,8 @@ def _element(design: DataflowDesign, step: DataflowStep, beat: int, want: int, g
 
 def _signed(value: int, bits: int, signed: bool) -> int:
     return value - (value >> (bits - 1) << bits) if signed else value
+
+
+def _cycle(stream: StreamResult) -> float:
+    """Return when the first wrong beat of a stream passed; unknown is late."""
+    return inf if stream.first is None or stream.first.cycle is None else stream.first.cycle

@@ -22,10 +22,23 @@ def main() -> None:
         except InputError as error:
             _say(f"mxhw: error: {error}")
             sys.exit(BAD_INPUT)
+        except RuntimeError as error:
+            if not _is_of_design(error):
+                raise
+            _say(f"mxhw: error: {error}")
+            sys.exit(BAD_INPUT)
         except SystemExit as stopped:  # typer turns Ctrl-C into an exit code of its own
             if stopped.code == INTERRUPTED:
                 _say("mxhw: stopped; what was finished is kept, the same command goes on from there")
             raise
+
+
+def _is_of_design(error: RuntimeError) -> bool:
+    """Whether an error says that emitted files cannot be built or simulated: they were damaged, or a tool is."""
+    from mxhw.sim.cache import BuildError
+    from mxhw.sim.streams import SimulationError
+
+    return isinstance(error, BuildError | SimulationError)
 
 
 def _warn(

@@ -45,12 +45,9 @@ class Modules:
     texts : name → module.
     """
 
-    _plumbing: dict[str, ModuleText] = {}  # noqa: RUF012  found in many designs; names say everything
-
     def __init__(self) -> None:
         self.texts: dict[str, ModuleText] = {}
         self._waiting: dict[str, wiring.Component] = {}
-        self._made_here: set[str] = set()
 
     def add(self, name: str, component: wiring.Component) -> ModuleText:
         """Return the module for a component; one text serves all components of this name."""
@@ -65,10 +62,8 @@ class Modules:
         for name, (text, files) in modules_verilog(waiting).items() if waiting else ():
             header = re.search(rf"^module {name}\b.*?\(([^()]*)\);", text, re.MULTILINE | re.DOTALL)
             assert header is not None, "the text has the module that was asked for"
-            clocked = "clk" in header[1].split(", ")
+            clocked = "clk" in re.split(r"[,\s]+", header[1])  # long headers are broken into lines
             self.texts[name] = ModuleText(name, text, clocked, {file: file_parameter(file) for file in sorted(files)})
-            if name in self._made_here:
-                self._plumbing[name] = self.texts[name]
 
     def fork(self, kind: StreamType, lanes: int, outputs: int) -> ModuleText:
         """Return the fork of a stream to so many readers; its outputs are y0, y1, …"""
@@ -92,10 +87,8 @@ class Modules:
         return self._shared(name, lambda: WidthUnit(shape=code, x_lanes=x_lanes, y_lanes=y_lanes, fields=widths))
 
     def _shared(self, name: str, make: Callable[[], wiring.Component]) -> ModuleText:
-        """Return a module that every design makes in the same way."""
-        if name in self._plumbing:
-            self.texts[name] = self._plumbing[name]
-        elif name not in self.texts:
-            self._made_here.add(name)
-            self.add(name, make())
-        return self.texts[name]
+        """Return a module that every design makes in the same way.
+
+        It is made anew for each design: which modules are converted together has an influence on their texts.
+        """
+        return self.texts[name] if name in self.texts else self.add(name, make())

@@ -62,9 +62,9 @@ def language_depths(graph: LanguageGraph, placed: Mapping[str, Placed]) -> dict[
             if source == "passes" and graph.domains[name] != "passes":
                 depths[source, name] = _IN_WORKS * blocks
             if graph.feedback.get(source) == "returned":
-                kind, lanes = graph.types[source], placed["returned"].output.lanes
+                kind, beat = graph.types[source], placed["returned"].output.lanes
                 assert isinstance(kind, Integers)
-                depths[source, name] = graph.chunk * kind.length // lanes
+                depths[source, name] = graph.chunk * kind.length // beat
     return depths
 
 

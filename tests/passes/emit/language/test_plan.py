@@ -11,7 +11,7 @@ from tests.passes.transform.fold.models import folded, prompts
 LENGTHS, TOKENS = (6, 3), 4
 
 
-def cycles(graph: LanguageGraph, depths: dict[tuple[str, str], int] | None = None) -> LanguageCycles | None:
+def cycles(graph: LanguageGraph, depths: dict[tuple[str, str], int] | None = None) -> LanguageCycles:
     """Predict a conversation; ``depths``: FIFOs that are not as planned."""
     plan = plan_language(graph)
     requests = greedy(graph, prompts(*LENGTHS), TOKENS).requests
@@ -32,18 +32,16 @@ def test_what_returns_has_room_for_a_chunk(chunk: int) -> None:
 def test_a_residual_stream_without_room_stops() -> None:
     graph = folded("qwen2")
     assert plan_language(graph).depths["hidden", "model.layers.add"] > graph.types["hidden"].length
-    assert cycles(graph, {("hidden", "model.layers.add"): 2}) is None
+    with pytest.raises(InputError, match="the design would stop, since its FIFOs are too short"):
+        cycles(graph, {("hidden", "model.layers.add"): 2})
 
 
 def test_prefill_is_a_part_of_the_whole_and_layers_share_their_time() -> None:
-    both = [cycles(folded("qwen2", fold=fold)) for fold in (True, False)]
-    assert all(found is not None and 0 < found.prefill < found.total for found in both)
-    shared, own = both
-    assert shared is not None and own is not None
+    shared, own = (cycles(folded("qwen2", fold=fold)) for fold in (True, False))
+    assert all(0 < found.prefill < found.total for found in (shared, own))
     # A token at a time nothing overlaps; while prompts are read, layers of their own work side by side.
     assert own.prefill < shared.prefill
     short, long = cycles(folded("qwen2", chunk=1)), cycles(folded("qwen2", chunk=4))
-    assert short is not None and long is not None
     assert long.prefill < short.prefill  # layers of a chunk overlap
 
 
