@@ -279,9 +279,9 @@ class DataflowDesign(_Record):
                 known = nearest(min(unknown), streams)
                 raise ValueError(f"step {step.name} reads {min(unknown)!r}, which is no stream of the design{known}")
             if step.domain is not None and self.language is not None:
-                known = self.language.domains.get(step.domain)
-                if known is None or len(known) != (step.tokens or self.tokens):
-                    said = "is none of the language model's" if known is None else f"has {len(known)} tokens"
+                places = self.language.domains.get(step.domain)
+                if places is None or len(places) != (step.tokens or self.tokens):
+                    said = "is none of the language model's" if places is None else f"has {len(places)} tokens"
                     raise ValueError(f"domain {step.domain!r} of step {step.name} {said}")
             given, has = step.token_beats, step.tokens or self.tokens
             tokens, beats = (len(given), sum(given)) if isinstance(given, tuple) else (has, given * has)
