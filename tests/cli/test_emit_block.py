@@ -18,9 +18,9 @@ Command = Callable[..., Ran]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama and a GPT-2 of random weights, each with ids in place of a text, and no tokenizer."""
+    """A Llama and a Qwen3 (whose heads have norms) of random weights, each with ids in place of a text, and no tokenizer."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
@@ -29,8 +29,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(
         LlamaConfig(vocab_size=32, bos_token_id=None, eos_token_id=None, **sizes, **heads)
     ).save_pretrained(folder / "llama")
-    gpt = GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=2, n_positions=16, bos_token_id=0, eos_token_id=0)
-    GPT2LMHeadModel(gpt).save_pretrained(folder / "gpt2")
+    qwen = Qwen3Config(vocab_size=32, head_dim=8, bos_token_id=None, eos_token_id=None, **sizes, **heads)
+    Qwen3ForCausalLM(qwen).save_pretrained(folder / "qwen3")
     np.save(folder / "ids.npy", np.random.default_rng(0).integers(0, 32, 200))
     return folder
 
@@ -132,6 +132,6 @@ def test_what_lies_in_the_folder_stays(emit: Command, tmp_path: Path) -> None:
 
 def test_a_model_without_integer_arithmetic_says_all_that_it_lacks(emit: Command, tmp_path: Path) -> None:
     for block in ((), ("--block", "all")):
-        ran = emit("gpt2", *block, "--out", tmp_path / "out")
+        ran = emit("qwen3", *block, "--out", tmp_path / "out")
         one_line_at_the_end(ran, "no integer arithmetic for", "nodes: ")
     assert not list(tmp_path.iterdir())
