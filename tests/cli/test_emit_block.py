@@ -18,7 +18,7 @@ Command = Callable[..., Ran]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama and a Qwen3 (whose heads have norms) of random weights, each with ids in place of a text, and no tokenizer."""
+    """A Llama, and a Qwen3, whose heads have norms, of random weights; ids in place of a text, and no tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
