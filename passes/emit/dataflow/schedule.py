@@ -119,11 +119,7 @@ class TimedGraph:
 
     def earliest(self) -> Times:
         """Return the time of every event; raises :class:`~.events.DeadlockError`."""
-        try:
-            return exact_times(self.events)
-        except DeadlockError:
-            # Events that wait for each other without delay stop the walk, but not hardware: shares of a weight port.
-            return self.events.earliest()
+        return exact_times(self.events)
 
     @cached_property
     def cycles(self) -> int:
@@ -177,15 +173,12 @@ class TimedGraph:
             beats = events.series(f"{step} {placed.member} converts", events.counts[branch.writes])
             _convert(events, beats, branch.lanes, port, placed.lanes)
             read = Port(beats, beats)
-        if isinstance(placed.type, Words):
-            # Events are of whole shares, of which a FIFO has room for some beats only.
-            events.after(read.needed, branch.writes, 0)
-            events.after(branch.writes, read.taken, 0, back=True)
-            self.fifos[source, step] = branch.writes, read.taken
-            return
         depth = self._depths.get((source, step), DEFAULT_FIFO) if self._depths is not None else None
-        latency = fifo_latency(depth)
-        events.after(read.needed, branch.writes, latency)
+        if isinstance(placed.type, Words):
+            depth = 0  # events are of whole shares, of which a FIFO has room for some beats only
+        # Through a wire a beat passes when it is taken; what is looked at until then is offered, not yet given.
+        given = events.branch(branch.writes, f"{source} offers {step}") if depth == 0 else branch.writes
+        events.after(read.needed, given, fifo_latency(depth))
         if read.needed != read.taken:
             events.after(read.needed, read.taken, 1, lag=1, back=True)
         if depth is not None:
