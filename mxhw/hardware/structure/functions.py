@@ -1,0 +1,244 @@
+"""Everything between products: units of one vector a token, a beat of ``lanes`` elements a cycle."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mxhw.hardware.structure.unit import MemoryShape, Unit
+
+__all__ = [
+    "Activation",
+    "Add",
+    "Bias",
+    "Embedding",
+    "Encoder",
+    "Hadamard",
+    "Multiply",
+    "Norm",
+    "Permute",
+    "ReLU",
+    "Requantize",
+    "Rope",
+    "VectorUnit",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorUnit(Unit):
+    """A unit that takes and gives vectors.
+
+    Attributes
+    ----------
+    length : elements of a vector.
+    lanes : elements of a beat; they divide the length.
+    """
+
+    length: int
+    lanes: int
+
+    @property
+    def beats(self) -> int:
+        """Beats of a vector."""
+        return self.length // self.lanes
+
+
+def _constants(words: int, bits: int, beats: int) -> tuple[MemoryShape, ...]:
+    """Return the memory of constants that a unit walks through with each vector; none for 0 words."""
+    return (MemoryShape("constants", words, bits, reads=beats, constant=True),) if words else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requantize(VectorUnit):
+    """Sums times 16-bit multipliers, shifted, rounded and saturated.
+
+    Attributes
+    ----------
+    input_bits, reduced_bits, multiplier_bits, output_bits : of a sum; of what is left of it for the multiplier; of the
+        multiplier; of the result.
+    constant_words, constant_bits : of the memory of multipliers, those of all layers; 0: one constant for all.
+    """
+
+    input_bits: int
+    reduced_bits: int
+    multiplier_bits: int
+    output_bits: int
+    constant_words: int = 0
+    constant_bits: int = 0
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        return _constants(self.constant_words, self.constant_bits, self.beats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bias(VectorUnit):
+    """A saturating sum with constants; ``constant_words`` as of :class:`Requantize`."""
+
+    input_bits: int
+    value_bits: int
+    output_bits: int
+    constant_words: int = 0
+    constant_bits: int = 0
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        return _constants(self.constant_words, self.constant_bits, self.beats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add(VectorUnit):
+    """A saturating sum of two streams."""
+
+    left_bits: int
+    right_bits: int
+    output_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multiply(VectorUnit):
+    """A product of two streams, shifted, rounded and saturated."""
+
+    left_bits: int
+    right_bits: int
+    output_bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLU(VectorUnit):
+    """``max(x, 0)``."""
+
+    bits: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(VectorUnit):
+    """A function of one element by a table of ``table_words`` of ``table_bits``, one table a lane."""
+
+    function: Literal["silu", "gelu"]
+    input_bits: int
+    output_bits: int
+    table_words: int
+    table_bits: int
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        shape = MemoryShape("table", self.table_words, self.table_bits, reads=self.beats, constant=True)
+        return (shape,) * self.lanes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm(VectorUnit):
+    """RMSNorm or LayerNorm: two stores of a vector, a root, gains (and biases) of all layers."""
+
+    kind: Literal["rms_norm", "layer_norm"]
+    input_bits: int
+    gain_bits: int
+    output_bits: int
+    constant_words: int = 0
+    constant_bits: int = 0
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        store = MemoryShape(
+            "vector", self.beats + _STORE_MARGIN, self.lanes * self.input_bits, reads=self.beats, writes=self.beats
+        )
+        return store, store, *_constants(self.constant_words, self.constant_bits, self.beats)
+
+
+_STORE_MARGIN = 16  # words of a norm's store beside those of a vector: about, for a result's delay
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rope(VectorUnit):
+    """Rotation of the pairs of ``heads`` heads; a table of ``positions`` angles. One lane."""
+
+    heads: int
+    head_dim: int
+    positions: int
+    span: int
+    input_bits: int
+    output_bits: int
+    table_bits: int
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        table = MemoryShape(
+            "angles", self.positions * (self.head_dim // 2), 2 * self.table_bits, reads=self.length / 2, constant=True
+        )
+        store = MemoryShape("pairs", 2 * self.span, self.input_bits, reads=self.length, writes=self.length)
+        return table, store, store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder(VectorUnit):
+    """Quantizes a stream: finds the scale (and dialect) of each block while it is stored, then gives codes.
+
+    Attributes
+    ----------
+    kind : "integer", "dialect" or "mx" (MX encoders stand in no emitted design yet).
+    padded : elements of a vector of codes: a multiple of ``block``, by zeros.
+    block : elements that share a scale.
+    input_bits, code_bits : of an element and of its code.
+    metadata_bits : of a block, beside its codes.
+    """
+
+    kind: Literal["integer", "dialect", "mx"]
+    padded: int
+    block: int
+    input_bits: int
+    code_bits: int
+    metadata_bits: int
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        words, beats = 2 * self.block // self.lanes, self.padded / self.lanes
+        first = MemoryShape("block", words, self.lanes * self.input_bits, reads=beats, writes=beats)
+        if self.kind != "dialect":
+            return (first,)
+        return first, MemoryShape("codes", words, self.lanes * _WIDE_CODE, reads=beats, writes=beats)
+
+
+_WIDE_CODE = 6  # bits of an element of DialectFP4 on its way to the choice of the dialect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(VectorUnit):
+    """A look-up: codes of ``rows`` vectors, a multiplier a row."""
+
+    rows: int
+    code_bits: int
+    multiplier_bits: int
+    output_bits: int
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        return (
+            MemoryShape("codes", self.rows * self.beats, self.lanes * self.code_bits, reads=self.beats, constant=True),
+            MemoryShape("multipliers", self.rows, self.multiplier_bits, reads=1, constant=True),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hadamard(VectorUnit):
+    """A fast Walsh-Hadamard transform of blocks of ``order`` elements: log2(order) stages of sums. No RTL yet."""
+
+    order: int
+    bits: int
+
+    @property
+    def has_rtl(self) -> bool:
+        return False
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        words = 2 * self.order // self.lanes
+        return (MemoryShape("block", words, self.lanes * self.bits, reads=self.beats, writes=self.beats),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permute(VectorUnit):
+    """A permutation of a vector: a double buffer, and a table of addresses. No RTL yet."""
+
+    bits: int
+
+    @property
+    def has_rtl(self) -> bool:
+        return False
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        address = max(1, (self.length - 1).bit_length())
+        return (
+            MemoryShape("vector", 2 * self.beats, self.lanes * self.bits, reads=self.beats, writes=self.beats),
+            MemoryShape("addresses", self.beats, self.lanes * address, reads=self.beats, constant=True),
+        )

@@ -1,0 +1,116 @@
+"""Matrix products: the array, what feeds it, and where its weights come from."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mxhw.hardware.structure.unit import MemoryShape, Unit
+
+__all__ = ["Product", "ProductFamily", "WeightStorage"]
+
+ProductFamily = Literal["bitmod", "dialect"]
+WeightStorage = Literal["inside", "layers", "tiles"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product(Unit):
+    """y[rows, n] = x[rows, k] w[n, k]: ``rows`` by ``columns`` processing elements of ``lanes`` multipliers.
+
+    Output stationary: a row tile of ``rows`` tokens is buffered (two of them) and met by all column tiles.
+
+    Attributes
+    ----------
+    family, weight_type : what the decoders read: "int8", "int6", "fp4", "fp3" (bitmod) or "dialect4".
+    terms : cycles a beat of ``lanes`` products (bit-serial terms; 1 for dialect).
+    n, k : output channels; elements of the reduction, before padding.
+    block : elements along k that share metadata; k is padded to a multiple.
+    code_bits, input_bits : of a weight code, of an activation code.
+    metadata_bits, input_metadata_bits : per block of a weight column, of an activation row.
+    accumulator_bits, output_bits : of an accumulator; of an element of the output stream.
+    layers : whose weights the unit serves.
+    storage : "inside": memories hold the weights of all layers. "layers": of two, one that works and one that loads
+        through a port. "tiles": of two column tiles (no RTL yet).
+    experts : sets of weights of each layer, of which ``active_experts`` meet a token (no RTL for more than one).
+    """
+
+    family: ProductFamily
+    weight_type: str
+    terms: int
+    lanes: int
+    rows: int
+    columns: int
+    n: int
+    k: int
+    block: int
+    code_bits: int
+    input_bits: int
+    metadata_bits: int
+    input_metadata_bits: int
+    accumulator_bits: int
+    output_bits: int
+    layers: int = 1
+    storage: WeightStorage = "inside"
+    experts: int = 1
+    active_experts: int = 1
+
+    @property
+    def has_rtl(self) -> bool:
+        return self.storage != "tiles" and self.experts == 1
+
+    @property
+    def scaled(self) -> bool:
+        """Whether group sums are multiplied by 8-bit scales, one bit a cycle (bitmod with groups)."""
+        return self.family == "bitmod" and self.metadata_bits > 0
+
+    @property
+    def blocks(self) -> int:
+        """Blocks along k."""
+        return -(-self.k // self.block)
+
+    @property
+    def chunks(self) -> int:
+        """Beats of a row tile: ``lanes`` elements of each row."""
+        return self.blocks * self.block // self.lanes
+
+    @property
+    def column_tiles(self) -> int:
+        """Column tiles that a row tile meets."""
+        return -(-self.n // self.columns)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of the weights of one layer as memories hold them, padding and metadata included; of one expert."""
+        padded = self.column_tiles * self.columns
+        return padded * (self.chunks * self.lanes * self.code_bits + self.blocks * self.metadata_bits)
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        layers = {"inside": self.layers, "layers": min(2, self.layers), "tiles": 2}[self.storage]
+        tiles = layers * (1 if self.storage == "tiles" else self.column_tiles * self.experts)
+        used = self.active_experts * self.column_tiles / self.rows
+        loaded = 0.0 if self.storage == "inside" else used
+        beat = self.lanes * self.input_bits + self.input_metadata_bits
+        shapes = (
+            MemoryShape(
+                "weights",
+                words=tiles * self.chunks,
+                bits=self.columns * self.lanes * self.code_bits,
+                reads=used * self.chunks,
+                writes=loaded * self.chunks,
+                constant=self.storage == "inside",
+            ),
+            MemoryShape(
+                "metadata",
+                words=tiles * self.blocks,
+                bits=self.columns * self.metadata_bits,
+                reads=used * self.blocks,
+                writes=loaded * self.blocks,
+                constant=self.storage == "inside",
+            ),
+            MemoryShape(
+                "activations",
+                words=2 * self.chunks,
+                bits=self.rows * beat,
+                reads=used * self.chunks,
+                writes=self.chunks / self.rows,
+            ),
+        )
+        return tuple(shape for shape in shapes if shape.bits)
