@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from mxhw.hardware.structure.unit import MemoryShape, Unit
+from mxhw.hardware.structure.unit import MemoryShape, Unit, queue
 
 __all__ = ["AttentionUnit", "Scores", "SoftmaxWeights", "Values"]
-
-_SCALE_BITS = 8
-_ROWS_OF_SCORES = 2  # rows that the ring of the softmax holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +17,7 @@ class AttentionUnit(Unit):
     lanes : products a cycle.
     keys : tokens of the longest sequence; ``most``: those that a token looks back at, itself included (a window).
     code_bits : of a key or value.
+    scale_bits : of the scale of a token's head.
     banks : sequences times layers whose cache the unit keeps.
     outside : the cache lies in memory outside; two tokens' codes are kept (no RTL yet).
     """
@@ -31,6 +29,7 @@ class AttentionUnit(Unit):
     keys: int
     most: int
     code_bits: int
+    scale_bits: int
     banks: int = 1
     outside: bool = False
 
@@ -46,7 +45,7 @@ class AttentionUnit(Unit):
     @property
     def token_bits(self) -> int:
         """Bits of a token's keys, or values, with their scales."""
-        return self.kv_heads * (self.head_dim * self.code_bits + _SCALE_BITS)
+        return self.kv_heads * (self.head_dim * self.code_bits + self.scale_bits)
 
     def looked_at(self, position: int) -> int:
         """Return the keys that the token at a position (from 0) meets."""
@@ -57,7 +56,7 @@ class AttentionUnit(Unit):
         stored = self.kv_heads * self.words
         return (
             MemoryShape("cache", tokens * stored, self.lanes * self.code_bits, writes=stored),
-            MemoryShape("scales", tokens * self.kv_heads, _SCALE_BITS, writes=self.kv_heads),
+            MemoryShape("scales", tokens * self.kv_heads, self.scale_bits, writes=self.kv_heads),
         )
 
 
@@ -68,6 +67,14 @@ class Scores(AttentionUnit):
     query_bits: int
     score_bits: int
 
+    def memories(self) -> tuple[MemoryShape, ...]:
+        words, heads = 2 * self.heads * self.words, 2 * self.heads
+        return (
+            *super().memories(),
+            MemoryShape("queries", words, self.lanes * self.query_bits, writes=words / 2),
+            MemoryShape("query scales", heads, self.scale_bits, writes=self.heads),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Values(AttentionUnit):
@@ -76,6 +83,33 @@ class Values(AttentionUnit):
     weight_bits: int
     output_bits: int
     output_lanes: int = 1
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of a signed sum of weights times values."""
+        largest = (1 << self.weight_bits - 1) * self.most * ((1 << self.code_bits - 1) - 1)
+        return largest.bit_length() + 1
+
+    @property
+    def largest_scale_bits(self) -> int:
+        """Bits that are kept of a sequence's head for its largest scale; with a window the last place of each scale."""
+        if self.most == self.keys:
+            return self.scale_bits
+        return (1 << self.scale_bits) * ((max(2, self.keys) - 1).bit_length() + 1)
+
+    def memories(self) -> tuple[MemoryShape, ...]:
+        shapes = [*super().memories()]
+        if self.words > 1:
+            shapes.append(MemoryShape("sums", self.words, self.lanes * self.sum_bits))
+        shapes.append(MemoryShape("reciprocals", RECIPROCAL_TABLE_WORDS, RECIPROCAL_TABLE_BITS, constant=True))
+        if self.banks > 1 or self.most < self.keys:
+            shapes.append(MemoryShape("largest scales", self.banks * self.kv_heads, self.largest_scale_bits))
+        if self.lanes > self.output_lanes:
+            shapes += queue("sums that wait", self.words, self.lanes * self.sum_bits)
+        return tuple(shapes)
+
+
+RECIPROCAL_TABLE_WORDS, RECIPROCAL_TABLE_BITS = 32, 27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +125,6 @@ class SoftmaxWeights(Unit):
 
     def memories(self) -> tuple[MemoryShape, ...]:
         return (
-            MemoryShape("rows", _ROWS_OF_SCORES * self.most, self.score_bits),
+            MemoryShape("row", self.most + 1, self.score_bits),
             MemoryShape("table", self.table_words, self.table_bits, constant=True),
         )

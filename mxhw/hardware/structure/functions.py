@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mxhw.hardware.structure.unit import MemoryShape, Unit
+from mxhw.hardware.structure.unit import MemoryShape, Unit, queue, two_halves
 
 __all__ = [
     "Activation",
@@ -134,13 +134,21 @@ class Norm(VectorUnit):
     constant_bits: int = 0
 
     def memories(self) -> tuple[MemoryShape, ...]:
-        store = MemoryShape(
-            "vector", self.beats + _STORE_MARGIN, self.lanes * self.input_bits, reads=self.beats, writes=self.beats
+        delays = _NORM_DELAYS[self.kind]
+        centred = self.input_bits + (_MEAN_BITS if self.kind == "layer_norm" else 0)
+        stores = tuple(
+            shape
+            for delay, bits in zip(delays, (self.input_bits, centred), strict=True)
+            for shape in queue("vector", self.beats + delay + _QUEUES, self.lanes * bits, passes=self.beats)
         )
-        return store, store, *_constants(self.constant_words, self.constant_bits, self.beats)
+        root = MemoryShape("root", ROOT_TABLE_WORDS, ROOT_TABLE_BITS, reads=1, constant=True)
+        return *stores, root, *_constants(self.constant_words, self.constant_bits, self.beats)
 
 
-_STORE_MARGIN = 16  # words of a norm's store beside those of a vector: about, for a result's delay
+_NORM_DELAYS = {"rms_norm": (3, 11), "layer_norm": (7, 11)}  # cycles until the sum, and the root, of a vector is known
+_QUEUES = 4  # cycles that a vector and what is known of it spend in their queues
+_MEAN_BITS = 3  # more that an element has without its mean
+ROOT_TABLE_WORDS, ROOT_TABLE_BITS = 32, 27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +192,7 @@ class Encoder(VectorUnit):
     metadata_bits: int
 
     def memories(self) -> tuple[MemoryShape, ...]:
-        words, beats = 2 * self.block // self.lanes, self.padded / self.lanes
+        words, beats = two_halves(self.block // self.lanes), self.padded / self.lanes
         first = MemoryShape("block", words, self.lanes * self.input_bits, reads=beats, writes=beats)
         if self.kind != "dialect":
             return (first,)
@@ -222,7 +230,7 @@ class Hadamard(VectorUnit):
         return False
 
     def memories(self) -> tuple[MemoryShape, ...]:
-        words = 2 * self.order // self.lanes
+        words = two_halves(self.order // self.lanes)
         return (MemoryShape("block", words, self.lanes * self.bits, reads=self.beats, writes=self.beats),)
 
 
@@ -239,6 +247,6 @@ class Permute(VectorUnit):
     def memories(self) -> tuple[MemoryShape, ...]:
         address = max(1, (self.length - 1).bit_length())
         return (
-            MemoryShape("vector", 2 * self.beats, self.lanes * self.bits, reads=self.beats, writes=self.beats),
+            MemoryShape("vector", two_halves(self.beats), self.lanes * self.bits, reads=self.beats, writes=self.beats),
             MemoryShape("addresses", self.beats, self.lanes * address, reads=self.beats, constant=True),
         )

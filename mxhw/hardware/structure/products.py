@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mxhw.hardware.structure.unit import MemoryShape, Unit
+from mxhw.hardware.structure.unit import MemoryShape, Unit, queue, two_halves
 
 __all__ = ["Product", "ProductFamily", "WeightStorage"]
 
 ProductFamily = Literal["bitmod", "dialect"]
 WeightStorage = Literal["inside", "layers", "tiles"]
+SCALE_BITS = 4  # of the scale of a token of integers
+_TILES_INSIDE = 9  # row tiles that have begun to come and have not left, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +109,25 @@ class Product(Unit):
             ),
             MemoryShape(
                 "activations",
-                words=2 * self.chunks,
+                words=two_halves(self.chunks),
                 bits=self.rows * beat,
                 reads=used * self.chunks,
                 writes=self.chunks / self.rows,
             ),
         )
-        return tuple(shape for shape in shapes if shape.bits)
+        return *(shape for shape in shapes if shape.bits), *self._order_memories(beat)
+
+    def _order_memories(self, beat: int) -> tuple[MemoryShape, ...]:
+        """Return what brings the tokens of a row tile together, and their sums back in order."""
+        if self.rows == 1:
+            return ()
+        beats = -(-self.k // self.lanes)
+        shapes = queue("row", beats, beat, passes=beats / self.rows) * (self.rows - 1)
+        if self.input_metadata_bits == 0:  # one scale a token, which waits for its sums
+            shapes += queue("scales", _TILES_INSIDE * self.rows, SCALE_BITS, passes=1)
+        if self.column_tiles > 1:
+            words = self.rows * self.column_tiles
+            moved = words / self.rows
+            bits = self.columns * self.accumulator_bits
+            shapes += (MemoryShape("row tile", two_halves(words), bits, reads=moved, writes=moved),)
+        return shapes

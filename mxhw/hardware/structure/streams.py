@@ -3,23 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mxhw.hardware.structure.unit import MemoryShape, Unit
+from mxhw.hardware.structure.unit import MemoryShape, Unit, queue
 
 __all__ = ["Control", "Converter", "Fifo", "Fork", "Loader"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fifo(Unit):
-    """A queue of ``depth`` beats of ``bits``: registers up to two, above it a memory."""
+    """A queue of ``depth`` beats of ``bits``: registers, or a memory."""
 
     depth: int
     bits: int
 
     def memories(self) -> tuple[MemoryShape, ...]:
-        return () if self.depth <= _REGISTERS else (MemoryShape("queue", self.depth - 1, self.bits),)
-
-
-_REGISTERS = 2  # beats that a queue of registers holds
+        return queue("queue", self.depth, self.bits)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,9 @@ functions.
 
 from dataclasses import dataclass
 
-__all__ = ["MemoryShape", "Unit"]
+__all__ = ["QUEUE_WORDS", "MemoryShape", "Unit", "queue", "two_halves"]
+
+QUEUE_WORDS = 32  # a queue of fewer words is made of registers, or of the LUTs around it, and counts as logic
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,17 @@ class Unit:
     def memories(self) -> tuple[MemoryShape, ...]:
         """Return the memories that hold more than a register or two."""
         return ()
+
+
+def queue(name: str, depth: int, bits: int, *, passes: float = 0.0) -> tuple[MemoryShape, ...]:
+    """Return the memory of a queue of ``depth`` beats, the last of which stands in a register; none if it is short.
+
+    ``passes``: beats that pass it for each token.
+    """
+    words = depth - 1
+    return (MemoryShape(name, words, bits, reads=passes, writes=passes),) if words >= QUEUE_WORDS else ()
+
+
+def two_halves(beats: int) -> int:
+    """Return the words of a memory of two halves of a power of two, each for so many beats."""
+    return 2 << max(0, beats - 1).bit_length()
