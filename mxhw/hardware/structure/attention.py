@@ -20,6 +20,7 @@ class AttentionUnit(Unit):
     scale_bits : of the scale of a token's head.
     banks : sequences times layers whose cache the unit keeps.
     outside : the cache lies in memory outside; two tokens' codes are kept (no RTL yet).
+    dialect : operands are DialectFP4, which has another way to multiply (no RTL yet).
     """
 
     heads: int
@@ -32,10 +33,11 @@ class AttentionUnit(Unit):
     scale_bits: int
     banks: int = 1
     outside: bool = False
+    dialect: bool = False
 
     @property
     def has_rtl(self) -> bool:
-        return not self.outside
+        return not (self.outside or self.dialect)
 
     @property
     def words(self) -> int:

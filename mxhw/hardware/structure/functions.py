@@ -54,6 +54,7 @@ class Requantize(VectorUnit):
     ----------
     input_bits, reduced_bits, multiplier_bits, output_bits : of a sum; of what is left of it for the multiplier; of the
         multiplier; of the result.
+    kept_bits : of a product after the last shift, before it is saturated; 0: two more than of the result.
     constant_words, constant_bits : of the memory of multipliers, those of all layers; 0: one constant for all.
     """
 
@@ -61,6 +62,7 @@ class Requantize(VectorUnit):
     reduced_bits: int
     multiplier_bits: int
     output_bits: int
+    kept_bits: int = 0
     constant_words: int = 0
     constant_bits: int = 0
 
@@ -204,17 +206,32 @@ _WIDE_CODE = 6  # bits of an element of DialectFP4 on its way to the choice of t
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(VectorUnit):
-    """A look-up: codes of ``rows`` vectors, a multiplier a row."""
+    """A look-up: codes of ``rows`` vectors, a multiplier a row.
+
+    ``outside``: the rows lie in memory outside, and two of them are kept (no RTL yet).
+    """
 
     rows: int
     code_bits: int
     multiplier_bits: int
     output_bits: int
+    outside: bool = False
+
+    @property
+    def has_rtl(self) -> bool:
+        return not self.outside
+
+    @property
+    def row_bits(self) -> int:
+        """Bits of a row."""
+        return self.length * self.code_bits + self.multiplier_bits
 
     def memories(self) -> tuple[MemoryShape, ...]:
+        rows, writes, inside = (2, 1, False) if self.outside else (self.rows, 0, True)
+        width = self.lanes * self.code_bits
         return (
-            MemoryShape("codes", self.rows * self.beats, self.lanes * self.code_bits, reads=self.beats, constant=True),
-            MemoryShape("multipliers", self.rows, self.multiplier_bits, reads=1, constant=True),
+            MemoryShape("codes", rows * self.beats, width, self.beats, writes * self.beats, constant=inside),
+            MemoryShape("multipliers", rows, self.multiplier_bits, 1, writes, constant=inside),
         )
 
 

@@ -10,7 +10,7 @@ __all__ = ["Product", "ProductFamily", "WeightStorage"]
 ProductFamily = Literal["bitmod", "dialect"]
 WeightStorage = Literal["inside", "layers", "tiles"]
 SCALE_BITS = 4  # of the scale of a token of integers
-_TILES_INSIDE = 9  # row tiles that have begun to come and have not left, at most
+TILES_INSIDE = 9  # row tiles that have begun to come and have not left, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,9 @@ class Product(Unit):
     layers : whose weights the unit serves.
     storage : "inside": memories hold the weights of all layers. "layers": of two, one that works and one that loads
         through a port. "tiles": of two column tiles (no RTL yet).
+    port : bits of a beat that weights are loaded in; 0: as many as of a word of weights.
     experts : sets of weights of each layer, of which ``active_experts`` meet a token (no RTL for more than one).
+    chunk : tokens that a layer's weights serve once they are loaded, with storage "layers".
     """
 
     family: ProductFamily
@@ -51,8 +53,10 @@ class Product(Unit):
     output_bits: int
     layers: int = 1
     storage: WeightStorage = "inside"
+    port: int = 0
     experts: int = 1
     active_experts: int = 1
+    chunk: int = 1
 
     @property
     def has_rtl(self) -> bool:
@@ -84,11 +88,21 @@ class Product(Unit):
         padded = self.column_tiles * self.columns
         return padded * (self.chunks * self.lanes * self.code_bits + self.blocks * self.metadata_bits)
 
+    def experts_met(self, tokens: int) -> float:
+        """Return how many experts are used by at least one of so many tokens: E (1 - (1 - a/E)^tokens).
+
+        That is the expectation where each token chooses ``a`` of ``E`` experts, all alike and for itself.
+        """
+        return self.experts * (1 - (1 - self.active_experts / self.experts) ** tokens)
+
     def memories(self) -> tuple[MemoryShape, ...]:
         layers = {"inside": self.layers, "layers": min(2, self.layers), "tiles": 2}[self.storage]
         tiles = layers * (1 if self.storage == "tiles" else self.column_tiles * self.experts)
-        used = self.active_experts * self.column_tiles / self.rows
-        loaded = 0.0 if self.storage == "inside" else used
+        used = self.experts_met(self.rows) * self.column_tiles / self.rows
+        served = max(self.rows, self.chunk)
+        loaded = {"inside": 0.0, "layers": self.experts_met(served) * self.column_tiles / served, "tiles": used}[
+            self.storage
+        ]
         beat = self.lanes * self.input_bits + self.input_metadata_bits
         shapes = (
             MemoryShape(
@@ -121,10 +135,10 @@ class Product(Unit):
         """Return what brings the tokens of a row tile together, and their sums back in order."""
         if self.rows == 1:
             return ()
-        beats = -(-self.k // self.lanes)
+        beats = self.chunks if self.family == "dialect" else -(-self.k // self.lanes)
         shapes = queue("row", beats, beat, passes=beats / self.rows) * (self.rows - 1)
         if self.input_metadata_bits == 0:  # one scale a token, which waits for its sums
-            shapes += queue("scales", _TILES_INSIDE * self.rows, SCALE_BITS, passes=1)
+            shapes += queue("scales", TILES_INSIDE * self.rows, SCALE_BITS, passes=1)
         if self.column_tiles > 1:
             words = self.rows * self.column_tiles
             moved = words / self.rows

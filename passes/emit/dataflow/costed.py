@@ -104,7 +104,7 @@ def _product(operation: ops.Operation, placed: Placed) -> Unit:
         columns=sizes["columns"],
         n=first.channels,
         k=first.x.length,
-        block=tiling.chunks * sizes["lanes"] // tiling.groups,
+        block=tiling.chunks * sizes["lanes"] // tiling.groups if gemm.metadata_depth else sizes["lanes"],
         code_bits=gemm.code_bits,
         input_bits=first.x.bits,
         metadata_bits=gemm.metadata_width // sizes["columns"] if gemm.metadata_depth else 0,

@@ -1,0 +1,264 @@
+"""From the nodes of a captured graph to the steps of a design: one function a kind of node.
+
+What emission makes of a lowered graph (`passes/emit/dataflow`), made from shapes and formats alone: an encoder in front
+of each product, a requantizer and a bias behind it, two rotations for queries and keys, and so on, under the names that
+lowering gives. Widths that calibration does not decide are those of lowering. Projections that a model fuses stay one
+product. What has no component is charged where a record has been made for it (experts, top-k routing) and named where
+not (:attr:`Steps.without`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from mxhw.errors import InputError
+from mxhw.formats import Format, parse_format
+from mxhw.hardware.structure import Encoder, Requantize, Step, Unit, WeightStorage
+from mxhw.ir import NodeInfo
+from mxhw.ir.symbolic import size_at
+from mxhw.passes.analysis.structure.products import stored_bits
+
+__all__ = [
+    "LOGIT_BITS",
+    "ONE_BITS",
+    "POSITIONS",
+    "REDUCED_BITS",
+    "RESIDUAL_BITS",
+    "STREAM_BITS",
+    "Choices",
+    "Group",
+    "Steps",
+    "add_steps",
+    "channel_constants",
+    "code_bits_of",
+    "elements",
+    "encoded",
+    "formats_of",
+    "lanes_of",
+    "narrowed",
+    "one_format",
+    "rule_for",
+]
+
+POSITIONS = "positions"
+RESIDUAL_BITS, STREAM_BITS, LOGIT_BITS = 24, 16, 32  # of streams: arithmetic.md, section 2
+REDUCED_BITS = 32  # of a sum in front of its multiplier
+ONE_BITS = 2  # of a multiplier that is a power of two
+Sizes = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A node, or the nodes of equal layers that share its units.
+
+    Attributes
+    ----------
+    name : of the steps.
+    members : the node in each layer.
+    """
+
+    name: str
+    members: tuple[NodeInfo, ...]
+
+    @property
+    def first(self) -> NodeInfo:
+        """The node of the first layer."""
+        return self.members[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What is chosen beside the model.
+
+    Attributes
+    ----------
+    formats : site → name of its format.
+    sizes : step → rows, columns, lanes.
+    storage : of the weights of products in layers; those outside of layers are always inside.
+    keys, banks : tokens of the longest sequence; sequences that caches keep at a time.
+    outside_cache : keys and values lie in memory outside.
+    exponents : gives the stored exponents of a DialectFP4 weight.
+    """
+
+    formats: Mapping[str, str]
+    sizes: Sizes = field(default_factory=dict)
+    storage: WeightStorage = "inside"
+    keys: int = 128
+    banks: int = 1
+    outside_cache: bool = False
+    exponents: Callable[[NodeInfo, Format], tuple[int, int]] | None = None
+
+    def size(self, step: str, name: str, default: int) -> int:
+        """Return a chosen size, or the default."""
+        return self.sizes.get(step, {}).get(name, default)
+
+
+@dataclass
+class Steps:
+    """Steps as they are added.
+
+    Attributes
+    ----------
+    choices : what is chosen.
+    steps : name → step.
+    streams : node → the step, or the input of the design, that gives its values.
+    lanes, bits : step or input → elements of a beat that it gives, bits of an element.
+    without : nodes that nothing is charged for.
+    encoders : stream and format → its encoder.
+    summands : nodes that a sum reads: they are on its grid.
+    """
+
+    choices: Choices
+    steps: dict[str, Step] = field(default_factory=dict)
+    streams: dict[str, str] = field(default_factory=dict)
+    lanes: dict[str, int] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
+    encoders: dict[tuple[str, Format], str] = field(default_factory=dict)
+    summands: frozenset[str] = frozenset()
+
+    def add(
+        self,
+        name: str,
+        node: str,
+        unit: Unit,
+        inputs: Sequence[str],
+        *,
+        lanes_in: Sequence[int],
+        lanes: int,
+        bits: int,
+    ) -> str:
+        """Add a step; return its name."""
+        self.steps[name] = Step(name, node, unit, tuple(inputs), tuple(lanes_in), lanes)
+        self.lanes[name], self.bits[name] = lanes, bits
+        return name
+
+    def stream(self, node: str) -> str:
+        """Return the step or input that gives a node's values; a node of another part is an input."""
+        found = self.streams.setdefault(node, node)
+        self.lanes.setdefault(found, 1)
+        self.bits.setdefault(found, RESIDUAL_BITS)
+        return found
+
+    def size(self, step: str, name: str, default: int, length: int | None = None) -> int:
+        """Return a chosen size; lanes that do not divide a length are refused."""
+        value = self.choices.size(step, name, default)
+        if length is not None and length % value:
+            raise InputError(f"{name} of step {step} must be a divisor of {length}, not {value!r}")
+        return value
+
+
+Rule = Callable[[Steps, Group], None]
+_RULES: dict[str, Rule] = {}
+
+
+def rule_for(*kinds: str) -> Callable[[Rule], Rule]:
+    """Return a decorator that makes a function the rule of kinds of nodes."""
+
+    def register(rule: Rule) -> Rule:
+        _RULES.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
+def add_steps(steps: Steps, group: Group) -> None:
+    """Add the steps of a node; one of a kind that nothing is known of passes its input on, and is named if it is not
+    free of work (it multiplies, or the dialect does not know it)."""
+    rule = _RULES.get(group.first.op)
+    if rule is not None:
+        rule(steps, group)
+        return
+    if group.first.macs or group.first.op == "other":
+        steps.without.append(group.first.name)
+    if group.first.inputs:
+        steps.streams[group.first.name] = steps.stream(group.first.inputs[0])
+
+
+def elements(shape: Iterable[object]) -> int:
+    """Return the elements a token of a shape: those of one token of one sequence."""
+    return prod(size_at(size, 1, 1) for size in shape)  # type: ignore[arg-type]
+
+
+def formats_of(steps: Steps, group: Group, operand: str) -> tuple[Format, ...]:
+    """Return the format of an operand in every layer; InputError for one without."""
+    found = []
+    for info in group.members:
+        name = steps.choices.formats.get(f"{info.name}:{operand}")
+        if name is None:
+            raise InputError(
+                f"node {info.name!r}: the assignment gives its {operand} no format, so that there is no hardware for "
+                f"it; add {info.name}:{operand}"
+            )
+        found.append(parse_format(name))
+    return tuple(found)
+
+
+def one_format(steps: Steps, group: Group, operand: str) -> Format:
+    """Return the format of a stream, which has one for all layers."""
+    formats = formats_of(steps, group, operand)
+    for info, fmt in zip(group.members, formats, strict=True):
+        if fmt != formats[0]:
+            raise InputError(
+                f"node {info.name!r}: its {operand} is in {fmt}, that of {group.first.name!r}, which shares its unit, "
+                f"in {formats[0]}; give both one format, or do not fold"
+            )
+    return formats[0]
+
+
+def encoded(steps: Steps, group: Group, source: str, fmt: Format, length: int, block: int | None, lanes: int) -> str:
+    """Add an encoder of a stream unless there is one for this format; return it."""
+    name = steps.encoders.get((source, fmt))
+    if name is not None:
+        return name
+    base = source.removesuffix(".requantize").removesuffix(".bias")  # as lowering calls them
+    name = f"{base}.quantize"
+    if name in steps.steps:
+        name = f"{name}.{fmt}"
+    steps.encoders[source, fmt] = name
+    size = fmt.block or block or length
+    lanes = steps.size(name, "lanes", lanes)
+    unit = Encoder(
+        kind="integer" if fmt.block is None else "dialect",
+        length=length,
+        lanes=lanes,
+        padded=-(-length // size) * size,
+        block=size,
+        input_bits=STREAM_BITS,
+        code_bits=code_bits_of(fmt),
+        metadata_bits=stored_bits(fmt, "block"),
+    )
+    node = steps.steps[source].node if source in steps.steps else group.first.name
+    if steps.bits[source] > STREAM_BITS:
+        source = narrowed(steps, base, node, source, length)
+    return steps.add(name, node, unit, (source,), lanes_in=(lanes,), lanes=lanes, bits=code_bits_of(fmt))
+
+
+def narrowed(steps: Steps, base: str, node: str, source: str, length: int) -> str:
+    """Add what brings a stream to the width of others, by one factor for all elements; return it."""
+    name, bits = f"{base}.requantize", steps.bits[source]
+    lanes = lanes_of(steps, name, length)
+    unit = Requantize(
+        length=length,
+        lanes=lanes,
+        input_bits=bits,
+        reduced_bits=min(bits, REDUCED_BITS),
+        multiplier_bits=ONE_BITS,
+        output_bits=STREAM_BITS,
+    )
+    return steps.add(name, node, unit, (source,), lanes_in=(lanes,), lanes=lanes, bits=STREAM_BITS)
+
+
+def code_bits_of(fmt: Format) -> int:
+    """Return the bits of a code."""
+    return next(each.bits for each in fmt.fields if each.per == "element")
+
+
+def lanes_of(steps: Steps, name: str, length: int) -> int:
+    """Return the lanes of a step, which divide its vectors; one where nothing is chosen."""
+    return steps.size(name, "lanes", 1, length)
+
+
+def channel_constants(layers: int, length: int, lanes: int, bits: int) -> dict[str, int]:
+    """Return the memory of constants that differ by channel."""
+    return {"constant_words": layers * length // lanes, "constant_bits": lanes * bits}
