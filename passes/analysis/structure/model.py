@@ -4,7 +4,7 @@ No weights are needed. A folded design has one block a kind of layer, whose unit
 layers have in formats of their own, their shared array holds (:func:`mxhw.arithmetic.recoding.common_weight_type`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mxhw.arithmetic import weight_exponents
@@ -13,9 +13,9 @@ from mxhw.hardware.structure import BlockUse, Design, ModelDesign
 from mxhw.ir import Graph, NodeInfo
 from mxhw.passes.analysis.structure import attention, functions, linear
 from mxhw.passes.analysis.structure.products import ASSUMED_EXPONENTS
-from mxhw.passes.analysis.structure.steps import Choices, Group, Steps, add_steps
+from mxhw.passes.analysis.structure.steps import Choices, Group, Made, Steps, add_steps
 
-__all__ = ["Structure", "model_structure"]
+__all__ = ["Structure", "Structurer", "model_structure"]
 
 HIDDEN = "hidden"
 _RULES = attention, functions, linear  # importing them registers their rules
@@ -36,26 +36,76 @@ class Structure:
 
 
 def model_structure(graph: Graph, choices: Choices, *, folded: bool = True) -> Structure:
-    """Return the design of a graph.
+    """Return the design of a graph; see :class:`Structurer`."""
+    return Structurer(graph, folded=folded).structure(choices)
 
-    Raises
-    ------
-    InputError
-        If a product has no format or no unit for its formats, or layers that are to share a unit cannot; the message
-        names the node.
+
+class Structurer:
+    """Makes designs of one graph; what has been made of a node for the same formats is kept.
+
+    Parameters
+    ----------
+    graph : Graph
+        With or without weights.
+    folded : bool
+        One physical block for all layers of a kind; else each layer has its own.
     """
-    choices = replace(choices, exponents=choices.exponents or exponents_of(graph))
-    without: list[str] = []
-    blocks = tuple(
-        BlockUse(_part(graph, choices, nodes, layers, without), layers) for layers, nodes in _blocks(graph, folded)
-    )
-    outside = [info for info in graph.nodes.values() if info.layer is None]
-    inside = {info.name for info in graph.nodes.values() if info.layer is not None}
-    behind = {info.name for info in outside if _reads(graph, info, inside)}
-    front = [Group(info.name, (info,)) for info in outside if info.name not in behind]
-    back = [Group(info.name, (info,)) for info in outside if info.name in behind]
-    parts = [_part(graph, choices, groups, (), without) for groups in (front, back)]
-    return Structure(ModelDesign(parts[0], blocks, parts[1], folded), tuple(without))
+
+    def __init__(self, graph: Graph, *, folded: bool = True) -> None:
+        self.folded = folded
+        nodes = graph.nodes
+        self._tables = {name for name, info in nodes.items() if info.op == "rope_table"}
+        self._exponents = exponents_of(graph)
+        self._made: dict[Hashable, Made] = {}
+        outside = [info for info in nodes.values() if info.layer is None]
+        behind = _behind_layers(nodes)
+        self._front = [Group(info.name, (info,)) for info in outside if info.name not in behind]
+        self._blocks = _blocks(graph, nodes, folded)
+        self._back = [Group(info.name, (info,)) for info in outside if info.name in behind]
+
+    def structure(self, choices: Choices) -> Structure:
+        """Return the design for chosen formats and sizes.
+
+        Raises
+        ------
+        InputError
+            If a product has no format or no unit for its formats, or layers that are to share a unit cannot; the
+            message names the node.
+        """
+        choices = replace(choices, exponents=choices.exponents or self._exponents)
+        without: list[str] = []
+        front = self._part(choices, self._front, (), without)
+        blocks = tuple(
+            BlockUse(self._part(choices, groups, layers, without), layers) for layers, groups in self._blocks
+        )
+        back = self._part(choices, self._back, (), without)
+        return Structure(ModelDesign(front, blocks, back, self.folded), tuple(without))
+
+    def _part(self, choices: Choices, groups: Sequence[Group], layers: tuple[str, ...], without: list[str]) -> Design:
+        """Return the design of some nodes; what they read of others is an input."""
+        summands = {each for group in groups if group.first.op == "add" for each in group.first.inputs}
+        steps = Steps(choices, summands=frozenset(summands))
+        own = {group.first.name for group in groups}
+        for group in groups:
+            for each in group.first.inputs:
+                if each not in own and each not in steps.streams and each not in self._tables:
+                    steps.streams[each] = HIDDEN if layers else each
+            add_steps(steps, group, self._made)
+        without += steps.without
+        return _connected(steps)
+
+
+def _connected(steps: Steps) -> Design:
+    """Return the design of all steps."""
+    if not steps.steps:
+        return Design({HIDDEN: 1}, {}, ())
+    inputs: dict[str, int] = {}
+    for step in steps.steps.values():
+        for source, lanes in zip(step.inputs, step.lanes_in, strict=True):
+            if source not in steps.steps:
+                inputs.setdefault(source, lanes)  # what the first reader takes
+    last = next(reversed(steps.steps))
+    return Design(inputs, steps.steps, (last,))
 
 
 def exponents_of(graph: Graph) -> Callable[[NodeInfo, Format], tuple[int, int]]:
@@ -72,10 +122,10 @@ def exponents_of(graph: Graph) -> Callable[[NodeInfo, Format], tuple[int, int]]:
     return find
 
 
-def _blocks(graph: Graph, folded: bool) -> list[tuple[tuple[str, ...], list[Group]]]:
+def _blocks(graph: Graph, nodes: Mapping[str, NodeInfo], folded: bool) -> list[tuple[tuple[str, ...], list[Group]]]:
     """Return the layers of each physical block, and its nodes."""
     by_layer: dict[str, list[NodeInfo]] = {}
-    for info in graph.nodes.values():
+    for info in nodes.values():
         if info.layer is not None:
             by_layer.setdefault(info.layer, []).append(info)
     kinds = [tuple(layers) for layers in graph.blocks.values()] if folded else [(layer,) for layer in by_layer]
@@ -91,35 +141,10 @@ def _within(info: NodeInfo) -> str:
     return info.name.removeprefix(f"{info.layer}.")
 
 
-def _reads(graph: Graph, info: NodeInfo, names: set[str]) -> bool:
-    """Return whether a node reads one of ``names``, through others."""
-    return any(
-        each in names or (each in graph.nodes and _reads(graph, graph.nodes[each], names)) for each in info.inputs
-    )
-
-
-def _part(graph: Graph, choices: Choices, groups: list[Group], layers: tuple[str, ...], without: list[str]) -> Design:
-    """Return the design of some nodes; what they read of others is an input."""
-    summands = {each for group in groups if group.first.op == "add" for each in group.first.inputs}
-    steps = Steps(choices, summands=frozenset(summands))
-    own = {member.name for group in groups for member in group.members}
-    for group in groups:
-        for each in group.first.inputs:
-            if each not in own and each not in steps.streams and not _is_table(graph, each):
-                steps.streams[each] = HIDDEN if layers else each
-        add_steps(steps, group)
-    without += steps.without
-    if not steps.steps:
-        return Design({HIDDEN: 1}, {}, ())
-    inputs = {each: 1 for step in steps.steps.values() for each in step.inputs if each not in steps.steps}
-    for step in reversed(steps.steps.values()):
-        for source, lanes in zip(step.inputs, step.lanes_in, strict=True):
-            if source in inputs:
-                inputs[source] = lanes
-    last = next(reversed(steps.steps))
-    return Design(inputs, steps.steps, (last,))
-
-
-def _is_table(graph: Graph, name: str) -> bool:
-    """Return whether a node gives constants that units hold themselves (angles of rotations)."""
-    return name in graph.nodes and graph.nodes[name].op == "rope_table"
+def _behind_layers(nodes: Mapping[str, NodeInfo]) -> set[str]:
+    """Return the nodes that read what layers give, through others."""
+    found: set[str] = set()
+    for info in nodes.values():  # in execution order
+        if any(each in found or (each in nodes and nodes[each].layer is not None) for each in info.inputs):
+            found.add(info.name)
+    return found

@@ -7,9 +7,12 @@ product. What has no component is charged where a record has been made for it (e
 not (:attr:`Steps.without`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from math import prod
+from typing import Any
 
 from mxhw.errors import InputError
 from mxhw.formats import Format, parse_format
@@ -27,6 +30,7 @@ __all__ = [
     "STREAM_BITS",
     "Choices",
     "Group",
+    "Made",
     "Steps",
     "add_steps",
     "channel_constants",
@@ -47,7 +51,7 @@ ONE_BITS = 2  # of a multiplier that is a power of two
 Sizes = Mapping[str, Mapping[str, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """A node, or the nodes of equal layers that share its units.
 
@@ -64,6 +68,11 @@ class Group:
     def first(self) -> NodeInfo:
         """The node of the first layer."""
         return self.members[0]
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of all members."""
+        return tuple(site.key for each in self.members for site in each.sites)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +96,11 @@ class Choices:
     banks: int = 1
     outside_cache: bool = False
     exponents: Callable[[NodeInfo, Format], tuple[int, int]] | None = None
+
+    @property
+    def general(self) -> tuple[object, ...]:
+        """What holds for all nodes."""
+        return self.storage, self.keys, self.banks, self.outside_cache
 
     def size(self, step: str, name: str, default: int) -> int:
         """Return a chosen size, or the default."""
@@ -116,6 +130,11 @@ class Steps:
     without: list[str] = field(default_factory=list)
     encoders: dict[tuple[str, Format], str] = field(default_factory=dict)
     summands: frozenset[str] = frozenset()
+
+    @property
+    def collections(self) -> tuple[Any, ...]:
+        """What rules add to."""
+        return self.steps, self.streams, self.lanes, self.bits, self.without, self.encoders
 
     def add(
         self,
@@ -162,9 +181,64 @@ def rule_for(*kinds: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def add_steps(steps: Steps, group: Group) -> None:
-    """Add the steps of a node; one of a kind that nothing is known of passes its input on, and is named if it is not
-    free of work (it multiplies, or the dialect does not know it)."""
+class Made:
+    """What a node has added to each of the collections of :class:`Steps`."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._sizes = [len(each) for each in steps.collections]
+        self._added: list[list[Any]] = []
+
+    def keep(self, steps: Steps) -> None:
+        """Remember what has been added since."""
+        for size, each in zip(self._sizes, steps.collections, strict=True):
+            self._added.append(list(islice(each.items() if isinstance(each, dict) else each, size, None)))
+
+    def repeat(self, steps: Steps) -> None:
+        """Add it to others."""
+        for added, each in zip(self._added, steps.collections, strict=True):
+            if isinstance(each, dict):
+                each.update(added)
+            else:
+                each.extend(added)
+
+
+def add_steps(steps: Steps, group: Group, made: dict[Hashable, Made]) -> None:
+    """Add the steps of a node, as they were ``made`` before if they were for the same formats and streams.
+
+    A node of a kind that nothing is known of passes its input on, and is named if it is not free of work (it
+    multiplies, or the dialect does not know it).
+    """
+    key = _key(steps, group)
+    if key in made:
+        made[key].repeat(steps)
+        return
+    new = Made(steps)
+    _make(steps, group)
+    new.keep(steps)
+    if not steps.choices.sizes:
+        made[key] = new
+
+
+def _key(steps: Steps, group: Group) -> Hashable:
+    """Return everything that the steps of a node depend on, where no sizes are chosen."""
+    choices, formats = steps.choices, steps.choices.formats
+    if choices.sizes:
+        return None
+    sources = []
+    for each in group.first.inputs:
+        parts = (f"{each}.q", f"{each}.k") if f"{each}.q" in steps.streams else (each,)
+        sources += [steps.streams.get(part) for part in parts]
+    return (
+        group,
+        choices.general,
+        tuple([formats.get(key) for key in group.sites]),
+        tuple([(each, steps.bits.get(each)) for each in sources if each is not None]),
+        tuple([name for (source, _), name in steps.encoders.items() if source in sources]),
+        group.first.name in steps.summands,
+    )
+
+
+def _make(steps: Steps, group: Group) -> None:
     rule = _RULES.get(group.first.op)
     if rule is not None:
         rule(steps, group)
