@@ -4,9 +4,10 @@ It is a small JSON file that a person can read, edit and replay:
 
     {"mxhw_assignment": 1, "model": "demo",
      "formats": {"lm_head:weight": "bitmod4", "lm_head:input": "int8-e8m0"},
-     "arrays": {"lm_head": [4, 8]}, "notes": {}, "axes": {}}
+     "arrays": {"lm_head": [4, 8]}, "lanes": {"lm_head.requantize": 2}, "notes": {}, "axes": {}}
 
-`arrays` gives the rows and columns of processing elements of a node's unit, `axes` the axis of KV cache sites: -1 to
+`arrays` gives the rows and columns of processing elements of a node's unit, `lanes` the elements a cycle of any other
+step of its hardware (`mxhw cost MODEL` lists steps), `axes` the axis of KV cache sites: -1 to
 round token by token (the default), -2 in blocks along the sequence (:mod:`mxhw.ir.cache`). Sites and nodes that are
 absent keep the default of whoever applies the assignment.
 """
@@ -29,7 +30,7 @@ __all__ = ["Assignment"]
 VERSION = 1
 DEFAULT_ARRAY = (4, 8)
 _MARK = "mxhw_assignment"
-_FIELDS = (_MARK, "model", "formats", "arrays", "notes", "axes")
+_FIELDS = (_MARK, "model", "formats", "arrays", "lanes", "notes", "axes")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Assignment:
     formats : mapping of site key to format name
     arrays : mapping of node name to (rows, columns)
         See :meth:`array` for nodes that are absent.
+    lanes : mapping of step name to int
+        Elements a cycle of what is no array: norms, requantizers, attention.
     notes : mapping
         Free: scores, seeds, the command that made it.
     axes : mapping of site key to int
@@ -54,6 +57,7 @@ class Assignment:
     arrays: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     axes: Mapping[SiteKey, int] = field(default_factory=dict)
+    lanes: Mapping[str, int] = field(default_factory=dict)
 
     def array(self, node: str) -> tuple[int, int]:
         """Return (rows, columns) of a node's array; :data:`DEFAULT_ARRAY` where the assignment has none."""
@@ -81,6 +85,10 @@ class Assignment:
                 raise InputError(
                     f"arrays name {node!r}, no matrix product of {graph.signature.model}{nearest(node, gemms)}"
                 )
+        names = [*graph.nodes]
+        for step in self.lanes:
+            if not any(step == name or step.startswith(f"{name}.") for name in names):
+                raise InputError(f"lanes name {step!r}, no step of {graph.signature.model}{nearest(step, names)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that :meth:`from_json` reads."""
@@ -89,6 +97,7 @@ class Assignment:
             "model": self.model,
             "formats": dict(self.formats),
             "arrays": {node: list(sizes) for node, sizes in self.arrays.items()},
+            "lanes": dict(self.lanes),
             "notes": dict(self.notes),
             "axes": dict(self.axes),
         }
@@ -118,7 +127,12 @@ class Assignment:
             if type(axis) is not int:
                 raise InputError(f"{where}: axis of {site!r} must be -1 or -2, not {axis!r:.60}")
         arrays = {node: _array(node, sizes, where) for node, sizes in _mapping(data, "arrays", where).items()}
-        return cls(model=model, formats=formats, arrays=arrays, notes=_mapping(data, "notes", where), axes=axes)
+        lanes = _mapping(data, "lanes", where)
+        for step, count in lanes.items():
+            if type(count) is not int or count < 1:
+                raise InputError(f"{where}: lanes of {step!r} must be an integer of at least 1, not {count!r:.60}")
+        notes = _mapping(data, "notes", where)
+        return cls(model=model, formats=formats, arrays=arrays, notes=notes, axes=axes, lanes=lanes)
 
     def save(self, path: str | Path) -> None:
         """Write the assignment to a JSON file, whole or not at all."""

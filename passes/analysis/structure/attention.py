@@ -1,9 +1,12 @@
 """Steps of attention: rotations, scores, softmax, the mean of the values, and their encoders."""
 
 from collections.abc import Sequence
+from math import gcd
 
+from mxhw.arithmetic import supports
 from mxhw.arithmetic.functions.rope import RopeSpec
 from mxhw.arithmetic.functions.softmax import SoftmaxSpec
+from mxhw.errors import InputError
 from mxhw.hardware.structure import Rope, Scores, SoftmaxWeights, Values
 from mxhw.hardware.structure.products import SCALE_BITS
 from mxhw.passes.analysis.structure.products import LANES
@@ -54,7 +57,12 @@ def _attention(steps: Steps, group: Group, heads: int, shape: Sequence[object], 
     """Return what both products of attention have in common."""
     kv_heads, dim = int(shape[1]), int(shape[-1])  # type: ignore[call-overload]
     fmt = one_format(steps, group, operand)
-    lanes = steps.size(group.name, "lanes", min(LANES, dim), dim)
+    if supports(fmt, fmt) is None:
+        raise InputError(
+            f"node {group.first.name!r}: no hardware unit multiplies operands of attention in {fmt}; give them "
+            "int8-e8m0 or dialect4-online"
+        )
+    lanes = gcd(LANES, dim)
     return {
         "heads": heads,
         "kv_heads": kv_heads,
@@ -79,8 +87,7 @@ def _scores(steps: Steps, group: Group) -> None:
     rotated = f"{source}.q" in steps.streams
     pair = (f"{source}.q", f"{source}.k") if rotated else (info.inputs * 2)[:2]
     streams = [steps.stream(each) for each in pair]
-    fmt = one_format(steps, group, "lhs")
-    common = _attention(steps, group, heads, key, "rhs")
+    fmt, common = one_format(steps, group, "lhs"), _attention(steps, group, heads, key, "rhs")
     unit = Scores(query_bits=code_bits_of(fmt), score_bits=SoftmaxSpec().score_bits, **common)  # type: ignore[arg-type]
     codes = [
         encoded(steps, group, stream, each, count * dim, dim, unit.lanes)
@@ -128,7 +135,6 @@ def _values(steps: Steps, group: Group) -> None:
     unit = Values(
         weight_bits=SoftmaxSpec().weight_bits,
         output_bits=STREAM_BITS,
-        output_lanes=steps.size(group.name, "output_lanes", 1),
         **common,  # type: ignore[arg-type]
     )
     fmt, dim = one_format(steps, group, "rhs"), unit.head_dim

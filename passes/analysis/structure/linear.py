@@ -1,7 +1,8 @@
 """Steps of linear layers: an encoder in front, the product, a requantizer and a bias behind it; experts, too."""
 
+from mxhw.arithmetic import supports
 from mxhw.hardware.structure import Bias, Requantize
-from mxhw.passes.analysis.structure.products import LANES, Multiplied, product_record
+from mxhw.passes.analysis.structure.products import Multiplied, product_record
 from mxhw.passes.analysis.structure.steps import (
     LOGIT_BITS,
     REDUCED_BITS,
@@ -13,7 +14,6 @@ from mxhw.passes.analysis.structure.steps import (
     elements,
     encoded,
     formats_of,
-    lanes_of,
     one_format,
     rule_for,
 )
@@ -30,28 +30,20 @@ def _linear(steps: Steps, group: Group) -> None:
     weights = formats_of(steps, group, "weight")
     source = steps.stream(info.inputs[0])
     tokens_vectors = elements(info.input_shapes[0]) // k  # of experts: a vector each that a token meets
-    lanes = steps.size(name, "lanes", LANES)
-    codes = encoded(steps, group, source, inputs, k * tokens_vectors, k, lanes)
     work = Multiplied(inputs, weights, n, k)
-    if inputs.block is not None and steps.choices.exponents is not None:
+    if supports(inputs, weights[0]) == "dialect" and steps.choices.exponents is not None:
         spans = [steps.choices.exponents(each, fmt) for each, fmt in zip(group.members, weights, strict=True)]
         work = Multiplied(inputs, weights, n, k, (min(low for low, _ in spans), max(high for _, high in spans)))
     unit = product_record(
         name,
         work,
-        rows=steps.size(name, "rows", 1),
-        columns=steps.size(name, "columns", _columns(n)),
-        lanes=lanes,
         storage=steps.choices.storage if info.layer is not None else "inside",
         experts=experts,
         active_experts=active,
     )
-    sums = steps.add(name, info.name, unit, (codes,), lanes_in=(lanes,), lanes=unit.columns, bits=unit.output_bits)
+    codes = encoded(steps, group, source, inputs, k * tokens_vectors, k, unit.lanes)
+    sums = steps.add(name, info.name, unit, (codes,), lanes_in=(unit.lanes,), lanes=unit.columns, bits=unit.output_bits)
     steps.streams[info.name] = _behind(steps, group, sums, unit.output_bits, n * active)
-
-
-def _columns(n: int) -> int:
-    return next(columns for columns in range(min(8, n), 0, -1) if n % columns == 0)
 
 
 def _behind(steps: Steps, group: Group, sums: str, bits: int, length: int) -> str:
@@ -59,30 +51,28 @@ def _behind(steps: Steps, group: Group, sums: str, bits: int, length: int) -> st
     info, name = group.first, f"{group.name}.requantize"
     biased = len(info.input_shapes) > 2 and info.op == "linear"
     output = _output_bits(steps, group)
-    lanes = lanes_of(steps, name, length)
     unit = Requantize(
         length=length,
-        lanes=lanes,
+        lanes=1,
         input_bits=bits,
         reduced_bits=min(bits, REDUCED_BITS),
         multiplier_bits=STREAM_BITS,
         output_bits=output + biased,
-        **channel_constants(len(group.members), length, lanes, STREAM_BITS),
+        **channel_constants(len(group.members), length, STREAM_BITS),
     )
-    found = steps.add(name, info.name, unit, (sums,), lanes_in=(lanes,), lanes=lanes, bits=output + biased)
+    found = steps.add(name, info.name, unit, (sums,), lanes_in=(1,), lanes=1, bits=output + biased)
     if not biased:
         return found
     name = f"{group.name}.bias"
-    lanes = lanes_of(steps, name, length)
     bias = Bias(
         length=length,
-        lanes=lanes,
+        lanes=1,
         input_bits=output + 1,
         value_bits=output,
         output_bits=output,
-        **channel_constants(len(group.members), length, lanes, output),
+        **channel_constants(len(group.members), length, output),
     )
-    return steps.add(name, info.name, bias, (found,), lanes_in=(lanes,), lanes=lanes, bits=output)
+    return steps.add(name, info.name, bias, (found,), lanes_in=(1,), lanes=1, bits=output)
 
 
 def _output_bits(steps: Steps, group: Group) -> int:

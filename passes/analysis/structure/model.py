@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from mxhw.arithmetic import weight_exponents
 from mxhw.formats import Format
-from mxhw.hardware.structure import BlockUse, Design, ModelDesign
+from mxhw.hardware.structure import Add, BlockUse, Design, ModelDesign
 from mxhw.ir import Graph, NodeInfo
 from mxhw.passes.analysis.structure import attention, functions, linear
 from mxhw.passes.analysis.structure.products import ASSUMED_EXPONENTS
@@ -48,7 +48,8 @@ class Structurer:
     graph : Graph
         With or without weights.
     folded : bool
-        One physical block for all layers of a kind; else each layer has its own.
+        One physical block for all layers of a kind, whose steps have names within a layer; else each layer has its own,
+        whose steps have the names that emission gives.
     """
 
     def __init__(self, graph: Graph, *, folded: bool = True) -> None:
@@ -64,7 +65,7 @@ class Structurer:
         self._back = [Group(info.name, (info,)) for info in outside if info.name in behind]
 
     def structure(self, choices: Choices) -> Structure:
-        """Return the design for chosen formats and sizes.
+        """Return the design for chosen formats, at its smallest sizes: see :mod:`mxhw.hardware.sizing`.
 
         Raises
         ------
@@ -105,7 +106,25 @@ def _connected(steps: Steps) -> Design:
             if source not in steps.steps:
                 inputs.setdefault(source, lanes)  # what the first reader takes
     last = next(reversed(steps.steps))
-    return Design(inputs, steps.steps, (last,))
+    return Design(inputs, steps.steps, (last,), _residual_queues(steps))
+
+
+def _residual_queues(steps: Steps) -> dict[tuple[str, str], int]:
+    """Return the depths of the queues in front of sums: what comes first waits for two vectors of the other branch.
+
+    Emission computes depths (:mod:`mxhw.passes.emit.dataflow.fifos`); those of its decoder blocks hold 2.0 to 2.2
+    vectors there, and no other queue is longer than its registers.
+    """
+    order = {name: index for index, name in enumerate(steps.steps)}
+    depths = {}
+    for step in steps.steps.values():
+        if isinstance(step.unit, Add):
+            first = min(step.inputs, key=lambda source: order.get(source, -1))
+            depths[first, step.name] = _VECTORS_THAT_WAIT * step.unit.length // steps.lanes.get(first, 1)
+    return depths
+
+
+_VECTORS_THAT_WAIT = 2
 
 
 def exponents_of(graph: Graph) -> Callable[[NodeInfo, Format], tuple[int, int]]:
@@ -132,7 +151,7 @@ def _blocks(graph: Graph, nodes: Mapping[str, NodeInfo], folded: bool) -> list[t
     found = []
     for layers in kinds:
         rows = zip(*(by_layer[layer] for layer in layers), strict=True)
-        found.append((layers, [Group(_within(members[0]), members) for members in rows]))
+        found.append((layers, [Group(_within(members[0]) if folded else members[0].name, members) for members in rows]))
     return found
 
 

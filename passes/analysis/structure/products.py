@@ -7,6 +7,7 @@ in a window as wide as that of normally distributed weights (:data:`ASSUMED_EXPO
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from mxhw.arithmetic import (
     bitmod_widths,
@@ -61,21 +62,18 @@ def product_record(
     node: str,
     work: Multiplied,
     *,
-    rows: int = 1,
-    columns: int = 8,
-    lanes: int = LANES,
     storage: WeightStorage = "inside",
     experts: int = 1,
     active_experts: int = 1,
 ) -> Product:
-    """Return the record; ``experts`` and ``active_experts`` as of :class:`Product`.
+    """Return the record of an array of one processing element; experts as of :class:`Product`.
 
     Raises
     ------
     InputError
         If no unit multiplies the two formats, or no array serves all layers; the message names the node.
     """
-    first = work.weights[0]
+    first, lanes = work.weights[0], gcd(LANES, work.k)
     kinds = {supports(work.inputs, each) for each in work.weights}
     if kinds not in ({"bitmod"}, {"dialect"}):
         wrong = next(each for each in work.weights if supports(work.inputs, each) is None)
@@ -89,8 +87,8 @@ def product_record(
         raise InputError(f"node {node!r} cannot share its array between layers: {error}") from None
     common = {
         "lanes": lanes,
-        "rows": rows,
-        "columns": columns,
+        "rows": 1,
+        "columns": 1,
         "n": work.n,
         "k": work.k,
         "layers": len(work.weights),

@@ -1,4 +1,4 @@
-"""From the nodes of a captured graph to the steps of a design: one function a kind of node.
+"""From the nodes of a captured graph to the steps of a design, each at its smallest size: one function a kind of node.
 
 What emission makes of a lowered graph (`passes/emit/dataflow`), made from shapes and formats alone: an encoder in front
 of each product, a requantizer and a bias behind it, two rotations for queries and keys, and so on, under the names that
@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 from mxhw.errors import InputError
@@ -38,7 +38,6 @@ __all__ = [
     "elements",
     "encoded",
     "formats_of",
-    "lanes_of",
     "narrowed",
     "one_format",
     "rule_for",
@@ -48,7 +47,6 @@ POSITIONS = "positions"
 RESIDUAL_BITS, STREAM_BITS, LOGIT_BITS = 24, 16, 32  # of streams: arithmetic.md, section 2
 REDUCED_BITS = 32  # of a sum in front of its multiplier
 ONE_BITS = 2  # of a multiplier that is a power of two
-Sizes = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,29 +80,25 @@ class Choices:
     Attributes
     ----------
     formats : site → name of its format.
-    sizes : step → rows, columns, lanes.
     storage : of the weights of products in layers; those outside of layers are always inside.
     keys, banks : tokens of the longest sequence; sequences that caches keep at a time.
     outside_cache : keys and values lie in memory outside.
     exponents : gives the stored exponents of a DialectFP4 weight.
+    strict : what has no unit, or no format, is refused; else it is left out and named.
     """
 
     formats: Mapping[str, str]
-    sizes: Sizes = field(default_factory=dict)
     storage: WeightStorage = "inside"
     keys: int = 128
     banks: int = 1
     outside_cache: bool = False
     exponents: Callable[[NodeInfo, Format], tuple[int, int]] | None = None
+    strict: bool = True
 
     @property
     def general(self) -> tuple[object, ...]:
         """What holds for all nodes."""
-        return self.storage, self.keys, self.banks, self.outside_cache
-
-    def size(self, step: str, name: str, default: int) -> int:
-        """Return a chosen size, or the default."""
-        return self.sizes.get(step, {}).get(name, default)
+        return self.storage, self.keys, self.banks, self.outside_cache, self.strict
 
 
 @dataclass
@@ -159,13 +153,6 @@ class Steps:
         self.bits.setdefault(found, RESIDUAL_BITS)
         return found
 
-    def size(self, step: str, name: str, default: int, length: int | None = None) -> int:
-        """Return a chosen size; lanes that do not divide a length are refused."""
-        value = self.choices.size(step, name, default)
-        if length is not None and length % value:
-            raise InputError(f"{name} of step {step} must be a divisor of {length}, not {value!r}")
-        return value
-
 
 Rule = Callable[[Steps, Group], None]
 _RULES: dict[str, Rule] = {}
@@ -215,15 +202,12 @@ def add_steps(steps: Steps, group: Group, made: dict[Hashable, Made]) -> None:
     new = Made(steps)
     _make(steps, group)
     new.keep(steps)
-    if not steps.choices.sizes:
-        made[key] = new
+    made[key] = new
 
 
 def _key(steps: Steps, group: Group) -> Hashable:
-    """Return everything that the steps of a node depend on, where no sizes are chosen."""
+    """Return everything that the steps of a node depend on."""
     choices, formats = steps.choices, steps.choices.formats
-    if choices.sizes:
-        return None
     sources = []
     for each in group.first.inputs:
         parts = (f"{each}.q", f"{each}.k") if f"{each}.q" in steps.streams else (each,)
@@ -241,8 +225,12 @@ def _key(steps: Steps, group: Group) -> Hashable:
 def _make(steps: Steps, group: Group) -> None:
     rule = _RULES.get(group.first.op)
     if rule is not None:
-        rule(steps, group)
-        return
+        try:
+            rule(steps, group)
+            return
+        except InputError:
+            if steps.choices.strict:
+                raise
     if group.first.macs or group.first.op == "other":
         steps.without.append(group.first.name)
     if group.first.inputs:
@@ -291,7 +279,7 @@ def encoded(steps: Steps, group: Group, source: str, fmt: Format, length: int, b
         name = f"{name}.{fmt}"
     steps.encoders[source, fmt] = name
     size = fmt.block or block or length
-    lanes = steps.size(name, "lanes", lanes)
+    lanes = gcd(lanes, length, size)
     unit = Encoder(
         kind="integer" if fmt.block is None else "dialect",
         length=length,
@@ -311,16 +299,15 @@ def encoded(steps: Steps, group: Group, source: str, fmt: Format, length: int, b
 def narrowed(steps: Steps, base: str, node: str, source: str, length: int) -> str:
     """Add what brings a stream to the width of others, by one factor for all elements; return it."""
     name, bits = f"{base}.requantize", steps.bits[source]
-    lanes = lanes_of(steps, name, length)
     unit = Requantize(
         length=length,
-        lanes=lanes,
+        lanes=1,
         input_bits=bits,
         reduced_bits=min(bits, REDUCED_BITS),
         multiplier_bits=ONE_BITS,
         output_bits=STREAM_BITS,
     )
-    return steps.add(name, node, unit, (source,), lanes_in=(lanes,), lanes=lanes, bits=STREAM_BITS)
+    return steps.add(name, node, unit, (source,), lanes_in=(1,), lanes=1, bits=STREAM_BITS)
 
 
 def code_bits_of(fmt: Format) -> int:
@@ -328,11 +315,6 @@ def code_bits_of(fmt: Format) -> int:
     return next(each.bits for each in fmt.fields if each.per == "element")
 
 
-def lanes_of(steps: Steps, name: str, length: int) -> int:
-    """Return the lanes of a step, which divide its vectors; one where nothing is chosen."""
-    return steps.size(name, "lanes", 1, length)
-
-
-def channel_constants(layers: int, length: int, lanes: int, bits: int) -> dict[str, int]:
-    """Return the memory of constants that differ by channel."""
-    return {"constant_words": layers * length // lanes, "constant_bits": lanes * bits}
+def channel_constants(layers: int, length: int, bits: int) -> dict[str, int]:
+    """Return the memory of constants that differ by channel, of a unit with one lane."""
+    return {"constant_words": layers * length, "constant_bits": bits}
