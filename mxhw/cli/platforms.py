@@ -1,9 +1,9 @@
-"""`mxhw platforms`: the hardware platforms that there are."""
+"""`mxhw platforms`: the hardware platforms that there are, and where their numbers come from."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from mxhw.cli.app import JsonOption, app
 from mxhw.cli.console import Output
 
 if TYPE_CHECKING:
-    from mxhw.hardware import Platform, Quantity
+    from mxhw.hardware import Platform
 
 __all__ = ["platforms"]
 
@@ -23,57 +23,57 @@ def platforms(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List platforms and their budgets; with a name, every number with its source.
+    """List platforms, their clocks, budgets and memories outside; with a name, every number with its source.
 
-    Example: `mxhw platforms`, or `mxhw platforms asap7`.
+    Example: `mxhw platforms`, or `mxhw platforms asap7`, or `mxhw platforms mine.toml`.
     """
     from mxhw.hardware import known_platforms, load_platform
 
     output = Output(as_json=json)
-    names = [name] if name else known_platforms()
-    loaded = [load_platform(each) for each in names]
+    loaded = [load_platform(each) for each in ([name] if name else known_platforms())]
     if not json and name is None:
-        rows = [
-            [
-                p.name,
-                p.kind,
-                ", ".join(f"{amount.value:,.0f} {amount.unit}" for amount in p.budget.values()),
-                p.description,
-            ]
-            for p in loaded
-        ]
-        output.table("Platforms", ["name", "kind", "budget", "what it is"], rows)
+        columns = ["name", "kind", "clock", "budget", "memory outside", "what it is"]
+        output.table("Platforms", columns, [_row(platform) for platform in loaded])
     elif not json:
-        rows = [
-            [label, f"{quantity.value:g}", quantity.unit, quantity.source]
-            for label, quantity in _numbers(loaded[0]).items()
-        ]
+        rows = [[label, _value(number), number["unit"], number["source"]] for label, number in _numbers(loaded[0])]
         output.table(f"{loaded[0].name}: {loaded[0].description}", ["number", "value", "unit", "source"], rows)
-    output.result(
-        {
-            "platforms": [
-                {
-                    "name": p.name,
-                    "kind": p.kind,
-                    "description": p.description,
-                    "numbers": {label: asdict(quantity) for label, quantity in _numbers(p).items()},
-                }
-                for p in loaded
-            ]
-        }
+    output.result({"platforms": [_summary(platform) for platform in loaded]})
+
+
+def _row(platform: Platform) -> list[str]:
+    budget = ", ".join(f"{amount.value:,.0f} {amount.unit}" for amount in platform.budget.values())
+    outside = ", ".join(
+        f"{memory.kind} {memory.capacity.value:g} GiB {memory.bandwidth.value:g} GB/s"
+        for memory in platform.offchip.values()
     )
+    clock = f"{platform.clock.value / 1e6:g} MHz"
+    return [platform.name, platform.kind, clock, budget, outside or "none", platform.description]
 
 
-def _numbers(platform: Platform) -> dict[str, Quantity]:
-    """Return every number of a platform that has a source, by name."""
-    from mxhw.hardware import Quantity
+def _summary(platform: Platform) -> dict[str, Any]:
+    return {
+        "name": platform.name,
+        "kind": platform.kind,
+        "description": platform.description,
+        "clock": platform.clock.value,
+        "budget": {name: amount.value for name, amount in platform.budget.items()},
+        "offchip": {
+            name: {"kind": memory.kind, "bytes": memory.bits / 8, "bytes_per_second": memory.bytes_per_second}
+            for name, memory in platform.offchip.items()
+        },
+        "numbers": dict(_numbers(platform)),
+    }
 
-    numbers = {f"budget of {name}": quantity for name, quantity in platform.budget.items()}
-    for field in fields(platform):
-        if isinstance(value := getattr(platform, field.name), Quantity):
-            numbers[field.name.replace("_", " ")] = value
-    if platform.memory_energy is not None:
-        for size, energy in platform.memory_energy.points:
-            label = f"energy of reading {platform.memory_energy.word_bits} bits from {size:,.0f} bytes"
-            numbers[label] = Quantity(energy, "pJ", platform.memory_energy.source)
-    return numbers
+
+def _numbers(platform: Platform) -> list[tuple[str, dict[str, Any]]]:
+    """Return every number of a platform that has a source, by its place in the file."""
+    from mxhw.hardware.platform import platform_numbers
+
+    return [(label, asdict(number)) for label, number in platform_numbers(platform).items()]
+
+
+def _value(number: dict[str, Any]) -> str:
+    if "rows" in number:
+        return "; ".join(" ".join(f"{each:g}" for each in row) for row in number["rows"])
+    of = f" of {number['reference']}" if number.get("reference") else ""
+    return f"{number['value']:g}{of}"
