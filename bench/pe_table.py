@@ -7,6 +7,7 @@ technologies and tools: only ratios within one column compare.
 """
 
 from mxhw.hardware.components import Component, measured_units
+from mxhw.hardware.published import DIALECT, TABLE_5
 from mxhw.rtl_templates.catalogue import unit_templates
 
 PES = (
@@ -39,11 +40,14 @@ PES = (
 )
 
 # Area ratios as published, (numerator, denominator, published areas in um2, source).
+BLOCKDIALECT = "BlockDialect (2501.01144v5), Table 5, Nangate 45 nm"
 PUBLISHED = (
-    ("dialect_mac", "int_mac", (248.18, 554.34), "BlockDialect (2501.01144v5), Table 5, Nangate 45 nm"),
-    ("dialect_mac", "mxfp_mac", (248.18, 246.85), "the same"),
-    ("dialect_mac", "int_mac:width=4", (248.18, 207.48), "the same"),
-    ("dialect_mac", "mxfp_mac:element=mxfp6-e2m3", (248.18, 381.71), "the same; its FP6 is not named further"),
+    *(
+        ("dialect_mac", unit, (DIALECT.area, mac.area), BLOCKDIALECT)
+        for mac in TABLE_5
+        if mac is not DIALECT
+        for unit in mac.units
+    ),
     ("bitmod_pe", "fp16_mac", (1793.7, 1968.7), "BitMoD (2411.11745), PE_Area_Power.xlsx, TSMC 28 nm, with registers"),
     ("dialect_mac", "fp16_mac", None, "not published"),
 )

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from mxhw.errors import InputError
-from mxhw.sim.beats import Array, to_ints
+from mxhw.sim.beats import Array, Values, to_ints
 from mxhw.sim.cocotb_engine import Simulator, compile_verilator, run_dataflow_bench
 from mxhw.sim.dataflow_build import build_dataflow_library, check_images, read_stream
 from mxhw.sim.dataflow_design import (
@@ -29,9 +29,10 @@ from mxhw.sim.dataflow_design import (
     payload_fields,
 )
 from mxhw.sim.dataflow_result import BeatDifference, DataflowResult, StreamResult, output_result, step_result
-from mxhw.sim.library import Library
+from mxhw.sim.library import Library, Run
+from mxhw.sim.memory import Memory
 from mxhw.sim.ports import CLOCK, RESET, check_stall
-from mxhw.sim.streams import StreamError
+from mxhw.sim.streams import LONGEST_PAUSE, StreamError
 from mxhw.sim.taps import TapComparison
 
 __all__ = [
@@ -50,8 +51,6 @@ __all__ = [
 
 Engine = Literal["cocotb", "bulk"]
 
-# Cycles of the longest pause; limits of deadlocks grow with slow steps, pauses need not.
-LONGEST_PAUSE = 1024
 _SHOWN = 8
 
 
@@ -135,20 +134,41 @@ class DataflowSimulation:
             build_seconds=self.build_seconds,
         )
 
+    def run_bulk(
+        self,
+        *,
+        inputs: Mapping[str, Values] | None = None,
+        stall: float = 0.0,
+        seed: int = 0,
+        longest: int = LONGEST_PAUSE,
+        memories: Mapping[str, Memory] | None = None,
+        times: bool = False,
+        waves: Path | None = None,
+    ) -> Run:
+        """Run once in this process; return what passed the ports and what differs at the taps, ``tap_STREAM``.
+
+        For the parameters, and what it raises, see :meth:`.library.Library.run`; ``inputs`` are those that get other
+        beats than the recorded ones, as many.
+        """
+        if self._library is None:
+            raise InputError(f"such a run takes engine='bulk', not {self.engine!r}")
+        return self._library.run(
+            {**self._inputs, **(inputs or {})},
+            {name: len(expected) for name, expected in self._outputs.items()},
+            compare={f"tap_{stream}": expected for stream, expected in self._steps.items()},
+            stall=stall,
+            seed=seed,
+            limit=self.design.idle_limit,
+            longest=longest,
+            memories=memories,
+            times=times,
+            waves=waves,
+        )
+
     def _by_library(self, stall: float, seed: int, waves: Path | None) -> "_Found":
-        assert self._library is not None
         error, cycles, simulated = None, None, None
         try:
-            run = self._library.run(
-                self._inputs,
-                {name: len(expected) for name, expected in self._outputs.items()},
-                compare={f"tap_{stream}": expected for stream, expected in self._steps.items()},
-                stall=stall,
-                seed=seed,
-                limit=self.design.idle_limit,
-                longest=LONGEST_PAUSE,
-                waves=waves,
-            )
+            run = self.run_bulk(stall=stall, seed=seed, waves=waves)
             compared, outputs = dict(run.compared), run.outputs
             cycles, simulated = run.cycles, run.simulated
         except StreamError as broken:

@@ -14,6 +14,7 @@ __all__ = [
     "Column",
     "Constant",
     "Fault",
+    "MemoryRecord",
     "Request",
     "Result",
     "SessionRequest",
@@ -46,8 +47,14 @@ class Constant(ctypes.Structure):
     _fields_ = (("port", ctypes.c_int32), ("value", ctypes.c_void_p))
 
 
+class MemoryRecord(ctypes.Structure):
+    """A memory behind a port; all zero where there is none."""
+
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("rate", "cost", "room", "latency", "period", "pause"))
+
+
 class StreamRecord(ctypes.Structure):
-    """A stream with its beats; `moved` is a result."""
+    """A stream with its beats; `moved`, and the cycles that `times` points to, are results."""
 
     _fields_ = (
         ("valid", ctypes.c_int32),
@@ -60,11 +67,13 @@ class StreamRecord(ctypes.Structure):
         ("stride", ctypes.c_uint32),
         ("top_mask", ctypes.c_uint32),
         ("moved", ctypes.c_uint64),
+        ("times", ctypes.c_void_p),
+        ("memory", MemoryRecord),
     )
 
 
 class TapRecord(ctypes.Structure):
-    """A tap; what follows `stride` are results."""
+    """A tap; what follows `stride` are results, and so is what `got` and `times` point to."""
 
     _fields_ = (
         ("fire", ctypes.c_int32),
@@ -73,6 +82,7 @@ class TapRecord(ctypes.Structure):
         ("beats", ctypes.c_void_p),
         ("expected", ctypes.c_void_p),
         ("got", ctypes.c_void_p),
+        ("times", ctypes.c_void_p),
         ("stride", ctypes.c_uint32),
         ("moved", ctypes.c_uint64),
         ("different", ctypes.c_uint64),
@@ -89,6 +99,7 @@ class Request(ctypes.Structure):
         ("streams", ctypes.c_uint32),
         ("constants", ctypes.c_uint32),
         ("taps", ctypes.c_uint32),
+        ("quiet", ctypes.c_uint32),
         ("threshold", ctypes.c_uint64),
         ("longest", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),

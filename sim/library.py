@@ -32,6 +32,7 @@ from mxhw.sim.driver import (
     Column,
     Constant,
     Fault,
+    MemoryRecord,
     Request,
     Result,
     SessionRequest,
@@ -39,6 +40,7 @@ from mxhw.sim.driver import (
     load_driver,
     stream_error,
 )
+from mxhw.sim.memory import Memory
 from mxhw.sim.ports import (
     CLOCK,
     RESET,
@@ -50,13 +52,14 @@ from mxhw.sim.ports import (
     find_streams,
 )
 from mxhw.sim.session import SimulationSession
-from mxhw.sim.shared import SharedBuild, build_shared
+from mxhw.sim.shared import SharedBuild, Waves, build_shared
 from mxhw.sim.streams import IDLE_LIMIT, SimulationError, StreamError, check_known, check_names, pause_state
 from mxhw.sim.taps import Tap, TapComparison, TapRun, find_taps
 
 __all__ = ["Library", "Run", "SimulationError", "StreamError", "build_library", "build_library_from_sources"]
 
 _SILENCE = 200  # cycles to wait for a beat too many
+_TOGGLES = ".saif"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Run:
     simulated : all clock cycles of the run, with those that waited for a beat too many.
     taps : tap that was recorded → beats, as in `outputs`.
     compared : tap that was compared → what differs.
+    times : stream or tap → cycle of each beat, the first one after reset is 0; empty where it was not asked for.
     """
 
     outputs: dict[str, Array]
@@ -77,6 +81,7 @@ class Run:
     simulated: int
     taps: dict[str, Array] = field(default_factory=dict)
     compared: dict[str, TapComparison] = field(default_factory=dict)
+    times: dict[str, Array] = field(default_factory=dict)
 
     def ints(self, stream: str) -> list[int]:
         """Return the beats of a stream as Python ints, whatever their width; wide ones unsigned."""
@@ -105,7 +110,7 @@ class Library:
     build : the file, and what making it took.
     """
 
-    def __init__(self, source: _Source, *, waves: bool = False) -> None:
+    def __init__(self, source: _Source, *, waves: Waves = None) -> None:
         self.build: SharedBuild = build_shared(source.texts, source.top, cache=source.cache, waves=waves)
         self.ports: dict[str, Port] = {p.name: replace(p, signed=p.name in source.signed) for p in self.build.ports}
         self.streams: dict[str, Stream] = find_streams(self.ports)
@@ -128,6 +133,8 @@ class Library:
         levels: Mapping[str, int] | None = None,
         limit: int | None = None,
         longest: int | None = None,
+        memories: Mapping[str, Memory] | None = None,
+        times: bool = False,
         fresh: bool = True,
         waves: Path | None = None,
     ) -> Run:
@@ -143,8 +150,11 @@ class Library:
         levels : the inputs that belong to no stream → their value during the run.
         limit : cycles without a beat that are a deadlock; default 4096.
         longest : default a quarter of `limit`.
+        memories : streams that a memory gives or takes, as fast as it can; others have their beats at once.
+        times : note the cycle of every beat that passes a stream or a tap.
         fresh : make the model anew; else it is the one of the run before, and only reset.
-        waves : VCD file to write; the unit is compiled once more for it, and such a run is always fresh.
+        waves : file to write, .vcd, or .saif for how often each bit toggles; the unit is compiled once more for it, and
+            such a run is always fresh. Where toggles are counted, payloads keep their value while they are not valid.
 
         Raises
         ------
@@ -166,12 +176,21 @@ class Library:
             else self._room(s.payload, outputs[name])
             for name, s in self.streams.items()
         }
-        probes = self._probes(taps or {}, compare or {})
-        records = (StreamRecord * len(beats))(*(self._record(s, beats[s.name], seed) for s in self.streams.values()))
-        silence = min(limit, _SILENCE)
+        probes = self._probes(taps or {}, compare or {}, times=times)
+        cycles = {name: np.zeros(len(found), np.uint64) for name, found in beats.items()} if times else {}
+        check_known("stream", memories or {}, self.streams)
+        records = (StreamRecord * len(beats))(
+            *(self._record(s, beats[s.name], seed, cycles.get(s.name)) for s in self.streams.values())
+        )
+        for record, (name, stream) in zip(records, self.streams.items(), strict=True):
+            if memories is not None and name in memories:
+                record.memory = MemoryRecord(*memories[name].in_units(stream.payload.width))
         sizes = (len(records), len(constants), len(probes.records))
         longest = max(1, limit // 4) if longest is None else longest
-        request = Request(self._clocking, *sizes, int(stall * 2**32), longest, limit, silence)
+        # Toggles that are counted are those of the run.
+        quiet = waves is not None and waves.suffix == _TOGGLES
+        silence = 1 if quiet else min(limit, _SILENCE)
+        request = Request(self._clocking, *sizes, quiet, int(stall * 2**32), longest, limit, silence)
         result = Result()
         with self._opened(fresh, waves) as (driver, model):
             driver.mxhw_run(model, ctypes.byref(request), records, constants, probes.records, ctypes.byref(result))
@@ -187,7 +206,7 @@ class Library:
             error.compared = probes.comparisons()
             error.moved = {name: record.moved for name, record in zip(self.streams, records, strict=True)}
             raise error
-        return Run(found, result.cycles, result.total, probes.beats(), probes.comparisons())
+        return Run(found, result.cycles, result.total, probes.beats(), probes.comparisons(), {**cycles, **probes.times})
 
     def trace(
         self,
@@ -253,7 +272,7 @@ class Library:
     def _opened(self, fresh: bool, waves: Path | None = None) -> Iterator[tuple[ctypes.CDLL, int]]:
         """Give the driver and a model; one whose simulation failed is not used again."""
         if waves is not None:
-            traced = Library(self._source, waves=True)
+            traced = Library(self._source, waves="saif" if waves.suffix == _TOGGLES else "vcd")
             try:
                 yield traced._open(_wave_file(waves))
             finally:
@@ -307,7 +326,7 @@ class Library:
             raise InputError(f"the number of beats of {port.name} must not be negative, not {count}")
         return np.zeros(count, np.uint64) if port.width <= 64 else np.zeros((count, port.stride // 4), np.uint32)
 
-    def _probes(self, taps: Mapping[str, int], compare: Mapping[str, Values]) -> TapRun:
+    def _probes(self, taps: Mapping[str, int], compare: Mapping[str, Values], *, times: bool) -> TapRun:
         check_known("tap", [*taps, *compare], self.taps)
         if both := set(taps) & set(compare):
             raise InputError(f"tap {min(both)} is either recorded or compared, not both")
@@ -316,16 +335,16 @@ class Library:
             self._numbers,
             {name: self._room(self.taps[name].payload, count) for name, count in taps.items()},
             {name: self._packed(self.taps[name].payload, v, f"beats of {name}") for name, v in compare.items()},
+            times=times,
         )
 
-    def _record(self, stream: Stream, beats: Array, seed: int) -> StreamRecord:
+    def _record(self, stream: Stream, beats: Array, seed: int, times: Array | None = None) -> StreamRecord:
         numbers = (self._numbers[name] for name in stream.ports)
         port = stream.payload
         top_mask = (1 << ((port.width - 1) % 32 + 1)) - 1
         state = pause_state(seed, stream.name)
-        return StreamRecord(
-            *numbers, not stream.is_input, state, len(beats), beats.ctypes.data, port.stride, top_mask, 0
-        )
+        sizes = (len(beats), beats.ctypes.data, port.stride, top_mask, 0)
+        return StreamRecord(*numbers, not stream.is_input, state, *sizes, None if times is None else times.ctypes.data)
 
     def _columns(self, arrays: Mapping[str, Array]) -> ctypes.Array[Column]:
         columns = (Column(self._numbers[name], self.ports[name].stride, a.ctypes.data) for name, a in arrays.items())
@@ -366,8 +385,10 @@ def build_library_from_sources(
 
 def _wave_file(path: Path) -> bytes:
     """Return the path for the driver; raise InputError if it is not one that it can write."""
-    if path.suffix != ".vcd":
-        raise InputError(f"waves must be a .vcd file, not {path}: Verilator's other formats need more than a compiler")
+    if path.suffix not in (".vcd", _TOGGLES):
+        raise InputError(
+            f"waves must be a .vcd or .saif file, not {path}: Verilator's other formats need more than a compiler"
+        )
     try:
         path.touch()
     except OSError as error:

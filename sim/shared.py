@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter
+from typing import Literal
 
 from mxhw.errors import InputError
 from mxhw.sim import toolchain
 from mxhw.sim.cache import content_key, default_cache, install, locked, run_tool, scratch
 from mxhw.sim.ports import Port
 
-__all__ = ["SharedBuild", "build_shared"]
+__all__ = ["SharedBuild", "Waves", "build_shared"]
 
 _VERILATOR_OPTIONS = (
     *("--cc", "--prefix", "Vtop", "--Mdir", "objects", "--timescale", "1ns/1ps", "--no-timing"),
@@ -32,10 +33,15 @@ _RUNTIME_FLAGS = ("-O2", *(f"-DVL_USER_{event}" for event in ("FINISH", "STOP", 
 # No symbol is shared between libraries: every unit's class is called Vtop.
 _COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-w")
 _LINK_FLAGS = ("-shared", "-Wl,--wrap=fopen", "-Wl,-Bsymbolic", "-pthread")
-_DEFINITIONS = dict.fromkeys(("VM_COVERAGE", "VM_SC", "VM_TIMING", "VM_TRACE_FST", "VM_TRACE_SAIF"), 0) | {
-    "VERILATOR": 1
+_DEFINITIONS = dict.fromkeys(("VM_COVERAGE", "VM_SC", "VM_TIMING", "VM_TRACE_FST"), 0) | {"VERILATOR": 1}
+# Toggles are counted of signals of any width and name (a memory's output register is called `_0_`), but not of its
+# words.
+_TRACING = {
+    "vcd": ["--trace-vcd"],
+    "saif": ["--trace-saif", "--trace-underscore", "--trace-max-width", "1048576", "--trace-max-array", "1"],
 }
 _DRIVER = ("driver.cpp", "session.cpp")
+Waves = Literal["vcd", "saif"] | None
 _PORT = re.compile(r"VL_(IN|OUT|INOUT)(?:8|16|64|W|)\(&(\w+),(\d+),(\d+)(?:,\d+)?\);")
 
 
@@ -50,11 +56,11 @@ class SharedBuild:
     reused: bool
 
 
-def build_shared(texts: Sequence[str], top: str, *, cache: Path | None = None, waves: bool = False) -> SharedBuild:
+def build_shared(texts: Sequence[str], top: str, *, cache: Path | None = None, waves: Waves = None) -> SharedBuild:
     """Compile Verilog with module `top` into a library, or return the one compiled before.
 
-    With `waves` it can write waveforms, as VCD: Verilator's FST writer needs headers of zlib and lz4, which a machine
-    with a compiler need not have.
+    With `waves` it can write waveforms, as VCD, or what toggles how often, as SAIF: Verilator's FST writer needs
+    headers of zlib and lz4, which a machine with a compiler need not have.
 
     Raises
     ------
@@ -88,19 +94,20 @@ def build_shared(texts: Sequence[str], top: str, *, cache: Path | None = None, w
 class _Maker:
     """Runs the tools; `waves` decides what the runtime and the unit are compiled with."""
 
-    def __init__(self, verilator: toolchain.Verilator, compiler: str, waves: bool, machine: str) -> None:
+    def __init__(self, verilator: toolchain.Verilator, compiler: str, waves: Waves, machine: str) -> None:
         self.verilator, self.waves = verilator, waves
         self.unit_flags = [*_UNIT_FLAGS, *(["-march=native"] if machine else [])]
         include = verilator.root / "include"
         self.native = Path(str(files("mxhw.sim") / "native"))
         definitions = [f"-D{name}={value}" for name, value in _DEFINITIONS.items()]
-        trace = ["-DVM_TRACE=1", "-DVM_TRACE_VCD=1"] if waves else ["-DVM_TRACE=0", "-DVM_TRACE_VCD=0"]
+        formats = {"VM_TRACE": waves is not None, "VM_TRACE_VCD": waves == "vcd", "VM_TRACE_SAIF": waves == "saif"}
+        trace = [f"-D{name}={int(value)}" for name, value in formats.items()]
         self.compile = [compiler, *_COMMON_FLAGS, *definitions, *trace]
         self.compile += [f"-I{self.native}", f"-I{include}", f"-I{include / 'vltstd'}"]
         runtime = [include / "verilated.cpp", include / "verilated_threads.cpp"]
         self.sources = [*runtime, *(self.native / name for name in _DRIVER)]
         if waves:
-            self.sources.append(include / "verilated_vcd_c.cpp")
+            self.sources.append(include / f"verilated_{waves}_c.cpp")
 
     def runtime(self, cache: Path, key: str) -> list[Path]:
         """Return the objects that units are linked with, compiled on the first call; units with waves have one more."""
@@ -119,7 +126,7 @@ class _Maker:
         names = [f"source{index}.v" for index in range(len(texts))]
         for name, text in zip(names, texts, strict=True):
             (place / name).write_text(text)
-        trace = ["--trace-vcd"] if self.waves else []
+        trace = _TRACING[self.waves] if self.waves else []
         binary = str(self.verilator.binary)
         self._run([binary, *_VERILATOR_OPTIONS, *trace, "--top-module", top, *names], place)
         members = _ports((place / "objects" / "Vtop.h").read_text())

@@ -6,9 +6,11 @@ from typing import Any
 
 from mxhw.errors import InputError, nearest
 
-__all__ = ["IDLE_LIMIT", "SimulationError", "StreamError", "check_known", "check_names", "pause_state"]
+__all__ = ["IDLE_LIMIT", "LONGEST_PAUSE", "SimulationError", "StreamError", "check_known", "check_names", "pause_state"]
 
 IDLE_LIMIT = 4096
+# Cycles of the longest pause of a whole design; limits of deadlocks grow with slow steps, pauses need not.
+LONGEST_PAUSE = 1024
 
 
 class SimulationError(RuntimeError):

@@ -72,7 +72,8 @@ def _taps(ports: Mapping[str, Port]) -> Iterator[Tap]:
 class TapRun:
     """The taps of one run as the driver takes them: those to record, and those to compare while they pass.
 
-    Arrays of patterns: of `recorded`, room for the beats; of `compared`, the beats to expect.
+    Arrays of patterns: of `recorded`, room for the beats; of `compared`, the beats to expect. With `times` the cycles
+    of all beats become known, too.
     """
 
     def __init__(
@@ -81,9 +82,12 @@ class TapRun:
         numbers: Mapping[str, int],
         recorded: Mapping[str, Array],
         compared: Mapping[str, Array],
+        *,
+        times: bool = False,
     ) -> None:
         self._recorded, self._compared = recorded, compared
         arrays = {**recorded, **compared}
+        self.times = {name: np.zeros(len(array), np.uint64) for name, array in arrays.items()} if times else {}
         self._got = {name: np.zeros_like(array, shape=(1, *array.shape[1:])) for name, array in arrays.items()}
         self._taps: Sequence[Tap] = [taps[name] for name in arrays]
         self.records = (TapRecord * len(arrays))(
@@ -95,6 +99,7 @@ class TapRun:
                     array.ctypes.data if name in recorded else None,
                     array.ctypes.data if name in compared else None,
                     self._got[name].ctypes.data,
+                    self.times[name].ctypes.data if times else None,
                     taps[name].payload.stride,
                 )
                 for name, array in arrays.items()

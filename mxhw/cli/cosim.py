@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,19 +38,23 @@ def cosim(
     waves: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a .vcd of the run with stalls; DIR holds one.")
     ] = None,
+    activity: Annotated[
+        bool, typer.Option("--activity", help="Count how often the registers of whole designs toggle; one more build.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Build the RTL with Verilator, drive it with real activations, and compare every output bit for bit.
 
     Each layer or design runs twice: without stalls, for its cycles, and with random stalls on all ports. Of a whole
     design the beats of every step are compared, and the first step that differs is named. Writes `cosim.json` into DIR.
-    Exit code 1 if anything differs.
+    Exit code 1 if anything differs. With --activity, `activity.json` is written beside each whole design.
 
     Example: `mxhw cosim build/demo`
     """
     from mxhw.sim.cosim import run_cosim
 
     output = Output(as_json=json)
+    designs = _whole_designs(folder) if activity else []
     report = run_cosim(folder, seed=seed, stall=stall, engine=engine, waves=waves, progress=output.progress)
     if not json:
         if report.cases:
@@ -61,7 +65,10 @@ def cosim(
         counted = {"layer": len(report.cases), "design": len(report.designs)}
         what = ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counted.items() if count)
         output.say(f"{what}, {report.outputs:,} outputs, {report.mismatches:,} mismatches: {verdict}")
-    output.result(report.to_json())
+    record = report.to_json()
+    if activity and report.passed:
+        record["activity"] = [_measure_activity(output, path) for path in designs]
+    output.result(record)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -125,6 +132,30 @@ def _show_design(output: Output, case: DataflowCase) -> None:
     )
     for phase in case.phases:
         output.say(f"{free.name}: {phase}")
+
+
+def _whole_designs(folder: Path) -> list[Path]:
+    from mxhw.errors import InputError
+    from mxhw.sim.cosim import find_designs
+    from mxhw.sim.dataflow_design import is_dataflow_design
+
+    found = [path for path in find_designs(folder) if is_dataflow_design(path)]
+    if not found:
+        raise InputError(f"activity is that of whole designs, of which {folder} holds none; leave --activity out")
+    return found
+
+
+def _measure_activity(output: Output, folder: Path) -> dict[str, Any]:
+    """Write activity.json beside a design, show the total, and return the record."""
+    from mxhw.sim.activity import measure_activity, write_activity
+
+    found = measure_activity(folder)
+    path, total = write_activity(folder, found), found.total
+    output.say(
+        f"{found.name}: {total.bits:,} register bits toggle {total.rate:.3f} times a cycle each, {total.relative:.0%}"
+        f" of what random data would make them; {path} has those of every step"
+    )
+    return found.to_json()
 
 
 def _number(value: float | None) -> str:

@@ -1,35 +1,24 @@
-"""Platforms as data, and the analytic cost of the hardware that mxhw builds."""
+"""Platforms as data, and what the hardware that mxhw builds takes of them: cycles, area, energy.
 
-from mxhw.hardware.arrays import MOST_COLUMNS, ArrayPlan, cost_arrays, plan_arrays
+structure/   what a design is made of, as plain records
+cycles/      how long each record takes, alone and in a design; gemm/: products over arrays of design points
+sizes/       what each takes in logic; platform/: platforms, and what memories take
+energy       what each spends
+sizing       sizes of units that a platform has room for (balance: the choice itself)
+machine/     whole models on a platform, with memory outside
+published/   models of others, to compare with
+"""
+
 from mxhw.hardware.components import Component, component, components, library_origin
-from mxhw.hardware.cost import GemmCosts, gemm_costs, logic_energy_density
-from mxhw.hardware.memories import Memory, unit_memories
-from mxhw.hardware.platform import MemoryEnergy, Platform, Quantity, known_platforms, load_platform
-from mxhw.hardware.units import GemmBatch, GemmUnit, GemmWork, UnitKind, steady_cycles, total_cycles
+from mxhw.hardware.platform import Platform, Quantity, known_platforms, load_platform
 
 __all__ = [
-    "MOST_COLUMNS",
-    "ArrayPlan",
     "Component",
-    "GemmBatch",
-    "GemmCosts",
-    "GemmUnit",
-    "GemmWork",
-    "Memory",
-    "MemoryEnergy",
     "Platform",
     "Quantity",
-    "UnitKind",
     "component",
     "components",
-    "cost_arrays",
-    "gemm_costs",
     "known_platforms",
     "library_origin",
     "load_platform",
-    "logic_energy_density",
-    "plan_arrays",
-    "steady_cycles",
-    "total_cycles",
-    "unit_memories",
 ]

@@ -1,4 +1,4 @@
-"""Parallelism under a budget: for every step one of its options, so that the slowest is as quick as there is room for.
+"""Parallelism under a budget: for every step one of its options, so that the slowest, or all, are as quick as possible.
 
 All steps of a design work at the same time on successive tokens, so that the slowest one sets the interval. For a bound
 on the interval every step takes its cheapest option within the bound; the smallest bound whose total fits the room is
@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OptionTable", "smallest_interval", "smallest_need"]
+__all__ = ["OptionTable", "smallest_interval", "smallest_need", "smallest_sum"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 _NOTHING = 1e-9  # a room that is as good as none
 _MINOR = 1e-3  # weight of the other resources where one decides
+_HIGHEST = 1e6  # price of the whole room, as a multiple of all cycles
+_BISECTIONS = 60
+_STEP = 1e3  # by which a price falls as long as everything fits
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,43 @@ def smallest_interval(table: OptionTable, room: Mapping[str, float], *, least: f
     return min(found, key=lambda choice: max(table.interval(choice), least), default=None)
 
 
+def smallest_sum(table: OptionTable, room: Mapping[str, float]) -> IntArray | None:
+    """Return the option of every step [steps] with a small sum of intervals that fits the room; None if none does.
+
+    Where steps wait for each other, as for one token after another, their cycles add up. Every step takes the option
+    with the least interval plus its price, which is raised until all fit (Lagrange; the gap to the optimum is less than
+    what the next option of one step gains).
+    """
+    if min(room.values(), default=0.0) < 0:
+        return None
+    found = [choice for price in _prices(table, room) if (choice := _priced(table, price, room)) is not None]
+    return min(found, key=lambda choice: _sum(table, choice), default=None)
+
+
+def _sum(table: OptionTable, choice: IntArray) -> float:
+    return float(np.take_along_axis(table.intervals, choice[:, None], axis=1).sum())
+
+
+def _priced(table: OptionTable, price: FloatArray, room: Mapping[str, float]) -> IntArray | None:
+    """Return the choice at the lowest price of a share of the room, in cycles, at which everything fits."""
+
+    def choose(cycles: float) -> IntArray:
+        return np.asarray(np.argmin(table.intervals + cycles * price, axis=1), dtype=np.int64)
+
+    def fits(choice: IntArray) -> bool:
+        return all(float(table.take(name, choice).sum()) <= amount for name, amount in room.items())
+
+    if fits(choose(0.0)):
+        return choose(0.0)
+    low, high = 0.0, _HIGHEST * float(table.intervals[np.isfinite(table.intervals)].sum())
+    if not fits(choose(high)):
+        return None
+    for _ in range(_BISECTIONS):
+        middle = (low * high) ** 0.5 if low else high / _STEP
+        low, high = (low, middle) if fits(choose(middle)) else (middle, high)
+    return choose(high)
+
+
 def smallest_need(table: OptionTable, room: Mapping[str, float]) -> dict[str, float]:
     """Return what the design takes whose options take the smallest shares of the room."""
     choice = _choose(table, next(_prices(table, room)), np.inf)
@@ -103,10 +143,10 @@ def _prices(table: OptionTable, room: Mapping[str, float]) -> Iterator[FloatArra
 
 
 def _choose(table: OptionTable, price: FloatArray, bound: float) -> IntArray:
-    """Return every step's cheapest option within a bound on the interval; of equal ones the last, slowest one."""
+    """Return every step's cheapest option within a bound on the interval; of equal ones the slowest."""
     within = np.where(np.isfinite(table.intervals) & (table.intervals <= bound), price, np.inf)
-    last = within.shape[1] - 1
-    return np.asarray(last - np.argmin(within[:, ::-1], axis=1), dtype=np.int64)
+    cheapest = within == within.min(axis=1, keepdims=True)
+    return np.asarray(np.argmax(np.where(cheapest, table.intervals, -np.inf), axis=1), dtype=np.int64)
 
 
 def _cheapest(table: OptionTable, price: FloatArray, room: Mapping[str, float], bounds: FloatArray) -> IntArray | None:

@@ -7,13 +7,13 @@ given. A unit's memories of constants keep their bits when its lanes change: wor
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mxhw.errors import InputError
-from mxhw.hardware.balance import OptionTable, smallest_interval, smallest_need
+from mxhw.hardware.balance import OptionTable, smallest_interval, smallest_need, smallest_sum
 from mxhw.hardware.cycles import unit_interval
 from mxhw.hardware.platform import Platform
 from mxhw.hardware.resources import unit_resources
@@ -33,8 +33,18 @@ from mxhw.hardware.structure import (
     VectorUnit,
 )
 
-__all__ = ["MOST_COLUMNS", "MOST_LANES", "SizedModel", "resized", "sized_model", "unit_options", "with_sizes"]
+__all__ = [
+    "MOST_COLUMNS",
+    "MOST_LANES",
+    "Objective",
+    "SizedModel",
+    "resized",
+    "sized_model",
+    "unit_options",
+    "with_sizes",
+]
 
+Objective = Literal["interval", "latency"]
 MOST_COLUMNS = 64
 MOST_LANES = 16
 
@@ -176,6 +186,7 @@ def sized_model(
     share: float = 1.0,
     fixed: Mapping[str, Unit] | None = None,
     least: float = 0.0,
+    objective: Objective = "interval",
     most_columns: int = MOST_COLUMNS,
     most_lanes: int = MOST_LANES,
 ) -> SizedModel:
@@ -189,6 +200,8 @@ def sized_model(
     share : of the budget that may be used.
     fixed : node → its unit, where it is not to be chosen.
     least : cycles a token that something else takes anyway, a memory port for instance.
+    objective : "interval": the slowest step is as quick as possible, for many tokens at a time. "latency": the sum over
+        all steps is as small as possible, for one token after the other.
 
     Raises
     ------
@@ -208,7 +221,15 @@ def sized_model(
     table = OptionTable.stacked(
         [(each.intervals * p.times, each.amounts) for p, each in zip(places, options, strict=True)], names
     )
-    choice = smallest_interval(table, room, least=least)
+    if objective == "latency":
+        # A row tile takes as long for one token as for all that it has room for.
+        waits = [
+            (each.intervals * p.times * _rows(p.step.unit), each.amounts)
+            for p, each in zip(places, options, strict=True)
+        ]
+        choice = smallest_sum(OptionTable.stacked(waits, names), room)
+    else:
+        choice = smallest_interval(table, room, least=least)
     if choice is None:
         raise _too_small(table, room, around, platform, share)
     units = [each.units[index] for each, index in zip(options, choice, strict=True)]
@@ -252,6 +273,10 @@ def _places(model: ModelDesign) -> Iterator[_Place]:
     for index, (design, often) in enumerate(zip(parts, times, strict=True)):
         for step in design.steps.values():
             yield _Place(index, step, often)
+
+
+def _rows(unit: Unit) -> int:
+    return unit.rows if isinstance(unit, Product) else 1
 
 
 def _connecting(model: ModelDesign) -> Iterator[Unit]:

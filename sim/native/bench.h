@@ -33,6 +33,15 @@ struct Constant {
     const void* value;  // as many bytes as the port has
 };
 
+// A memory behind a port: bits that come, or go, a cycle. Bits are counted in units that make all of this whole.
+struct Memory {
+    uint64_t rate;    // bits a cycle; 0: there is no memory
+    uint64_t cost;    // bits of a beat
+    uint64_t room;    // bits that wait at most
+    uint64_t latency; // cycles before the first bits
+    uint64_t period, pause;  // of every `period` cycles the last `pause` bring nothing
+};
+
 struct Stream {
     int32_t valid, ready, payload;
     int32_t is_output;
@@ -42,6 +51,8 @@ struct Stream {
     uint32_t stride;  // bytes of a beat
     uint32_t top_mask;  // of the payload's highest word of 32 bits
     uint64_t moved;   // result: beats that passed
+    uint64_t* times;  // result: the cycle of each, or null
+    Memory memory;
 };
 
 enum Error : int32_t { NONE, WITHDRAWN, CHANGED, EXTRA, IDLE, FAULT };
@@ -138,9 +149,9 @@ private:
 class Side {
 public:
     // `threshold` is the stall probability, of 2^32, and `longest` the cycles of a pause.
-    Side(Bench& bench, Stream& stream, uint64_t threshold, uint64_t longest)
+    Side(Bench& bench, Stream& stream, uint64_t threshold, uint64_t longest, bool quiet = false)
         : m_stream{stream}, m_payload{bench.port(stream.payload)}, m_threshold{threshold}, m_longest{longest},
-          m_draw{stream.state}, m_rubbish{~stream.state | 1}, m_held(m_payload.bytes) {
+          m_quiet{quiet}, m_draw{stream.state}, m_rubbish{~stream.state | 1}, m_held(m_payload.bytes) {
         draw_pause();
         // A valid that waits for ready never comes if ready waits for valid.
         if (stream.is_output && m_threshold) {
@@ -153,14 +164,16 @@ public:
     bool finished() const { return m_stream.moved >= m_stream.count; }
 
     void drive(Bench& bench) {
+        refill();
         if (m_stream.is_output) {
-            bench.set(m_stream.ready, finished() || m_pause == 0 || (m_fickle && (m_draw.next() & 1)));
+            const bool wants = m_pause == 0 || (m_fickle && (m_draw.next() & 1));
+            bench.set(m_stream.ready, finished() || (wants && has_bits()));
             return;
         }
-        const bool offers = m_pause == 0 && !finished();
+        const bool offers = m_pause == 0 && !finished() && has_bits();
         bench.set(m_stream.valid, offers);
         if (!offers) {
-            rubbish();
+            if (!m_quiet) rubbish();
         } else if (!m_offered) {
             copy(m_payload.data, beat(), m_payload.bytes);
         }
@@ -177,9 +190,8 @@ private:
             return false;
         }
         if (!bench.get(m_stream.ready)) return false;
-        m_stream.moved++;
         m_offered = false;
-        draw_pause();
+        pass();
         return true;
     }
 
@@ -198,11 +210,29 @@ private:
             return false;
         }
         copy(beat(), m_payload.data, m_payload.bytes);
-        m_stream.moved++;
         m_waiting = false;
-        draw_pause();
+        pass();
         return true;
     }
+
+    // Notes that a beat moved.
+    void pass() {
+        if (m_stream.times) m_stream.times[m_stream.moved] = m_cycle - 1;
+        m_stream.moved++;
+        if (m_stream.memory.rate) m_bits -= m_stream.memory.cost;
+        draw_pause();
+    }
+
+    // The memory's cycle.
+    void refill() {
+        const Memory& memory = m_stream.memory;
+        const uint64_t cycle = m_cycle++;
+        if (!memory.rate || cycle < memory.latency) return;
+        if (memory.period && (cycle - memory.latency) % memory.period >= memory.period - memory.pause) return;
+        m_bits = std::min(memory.room, m_bits + memory.rate);
+    }
+
+    bool has_bits() const { return !m_stream.memory.rate || m_bits >= m_stream.memory.cost; }
 
     void* beat() { return static_cast<char*>(m_stream.beats) + m_stream.moved * m_stream.stride; }
 
@@ -233,9 +263,11 @@ private:
     Stream& m_stream;
     Port m_payload;
     const uint64_t m_threshold, m_longest;
+    const bool m_quiet;
     Generator m_draw, m_rubbish;
     std::vector<uint8_t> m_held;
     uint64_t m_pause = 0;
+    uint64_t m_cycle = 0, m_bits = 0;
     bool m_fickle = false, m_offered = false, m_waiting = false;
 };
 

@@ -34,6 +34,7 @@ struct Tap {
     void* beats;           // room to record them, or null
     const void* expected;  // what to compare them with, or null
     void* got;             // result: the first beat that differs
+    uint64_t* times;       // result: the cycle of each beat that is expected, or null
     uint32_t stride;       // bytes of a beat
     uint64_t moved;        // results: beats that passed
     uint64_t different;    // beats unlike the expected ones, those too many included
@@ -44,6 +45,7 @@ struct Tap {
 struct RunRequest {
     Clocking clocking;
     uint32_t streams, constants, taps;
+    uint32_t quiet;      // whether payloads keep their value while nothing is offered, else they are rubbish
     uint64_t threshold;  // stall probability, of 2^32
     uint64_t longest;    // cycles of a pause
     uint64_t limit;      // cycles without a beat that are a deadlock
@@ -68,6 +70,7 @@ public:
         if (!*m_fire) return false;
         const bool expected = !finished();
         const uint64_t place = m_tap.moved * m_tap.stride;
+        if (expected && m_tap.times) m_tap.times[m_tap.moved] = cycle;
         if (expected && m_tap.beats) copy(static_cast<char*>(m_tap.beats) + place, m_payload.data, m_payload.bytes);
         const bool compared = expected && m_tap.expected;
         if (!expected ||
@@ -97,7 +100,7 @@ void run(Bench& bench, const RunRequest& request, Stream* streams, const Constan
     sides.reserve(request.streams);
     bool has_input = false, has_output = false;
     for (uint32_t i = 0; i < request.streams; i++) {
-        sides.emplace_back(bench, streams[i], request.threshold, request.longest);
+        sides.emplace_back(bench, streams[i], request.threshold, request.longest, request.quiet != 0);
         (streams[i].is_output ? has_output : has_input) |= streams[i].count > 0;
     }
     const auto all_finished = [&] {

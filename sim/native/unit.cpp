@@ -1,9 +1,13 @@
 // One unit as a Model, compiled in one piece with what Verilator made of it. The build defines MXHW_PORTS, the list of
-// PORT(member); VM_TRACE says whether it can write waveforms.
+// PORT(member); VM_TRACE and VM_TRACE_SAIF say whether it can write waveforms, or what toggles.
 #include "model.h"
 
-#if VM_TRACE
+#if VM_TRACE_SAIF
+#include "verilated_saif_c.h"
+using Waves = VerilatedSaifC;
+#elif VM_TRACE
 #include "verilated_vcd_c.h"
+using Waves = VerilatedVcdC;
 #endif
 
 namespace {
@@ -23,7 +27,7 @@ public:
     void settle() override { m_top.eval(); }
 #if VM_TRACE
     void open_waves(const char* path) override {
-        m_waves = std::make_unique<VerilatedVcdC>();
+        m_waves = std::make_unique<Waves>();
         m_top.trace(m_waves.get(), 99);
         m_waves->open(path);
     }
@@ -36,7 +40,7 @@ public:
 private:
     Vtop m_top;
 #if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> m_waves;
+    std::unique_ptr<Waves> m_waves;
 #endif
 };
 

@@ -37,6 +37,22 @@ def test_bulk_fails_on_a_fault_and_names_it(mxhw_command: Command, tmp_path: Pat
     assert "NOT equal" in ran.out + ran.err
 
 
+def test_activity_is_counted_of_whole_designs(mxhw_command: Command, tmp_path: Path) -> None:
+    write_toy(tmp_path / "layer")
+    ran = mxhw_command("cosim", tmp_path / "layer", "--activity")
+    assert ran.code == 2
+    assert "activity is that of whole designs, of which" in ran.err
+    assert not (tmp_path / "layer" / "cosim.json").exists()
+    design = write_dataflow_toy(tmp_path / "block")
+    ran = mxhw_command("cosim", design, "--activity", "--json")
+    assert ran.code == 0, ran.err
+    (found,) = ran.json["activity"]
+    assert found == json.loads((design / "activity.json").read_text())
+    assert 0 < found["total"]["rate"] < 1
+    assert set(found["steps"]) >= {step["stream"] for step in json.loads((design / "design.json").read_text())["steps"]}
+    assert all(step["bits"] for step in found["steps"].values())
+
+
 def test_a_whole_design_beside_a_layer_is_compared_step_by_step(mxhw_command: Command, tmp_path: Path) -> None:
     write_toy(tmp_path / "rtl" / "layer")
     design = write_dataflow_toy(tmp_path / "rtl" / "block")

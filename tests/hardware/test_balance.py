@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mxhw.hardware.balance import OptionTable, smallest_interval, smallest_need
+from mxhw.hardware.balance import OptionTable, smallest_interval, smallest_need, smallest_sum
 
 Options = list[list[tuple[float, dict[str, float]]]]
 
@@ -80,3 +80,30 @@ def test_what_fits_nothing_has_no_choice_but_a_smallest_need() -> None:
     assert smallest_interval(table, room) is None
     assert smallest_interval(table, {"lut": -1.0}) is None
     assert smallest_need(table, room) == {"lut": 18.0, "dsp": 2.0}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_sum_fits_and_is_at_most_one_options_gain_above_the_best(seed: int) -> None:
+    options, room = drawn(seed, ("area",)), {"area": float(np.random.default_rng(seed).integers(0, 80))}
+    table = OptionTable.of(options, ["area"])
+    choice = smallest_sum(table, room)
+    sums = [
+        sum(interval for interval, _ in each)
+        for each in product(*options)
+        if sum(taken["area"] for _, taken in each) <= room["area"]
+    ]
+    assert (choice is None) == (not sums)
+    if choice is None:
+        return
+    assert table.take("area", choice).sum() <= room["area"]
+    found = float(np.take_along_axis(table.intervals, choice[:, None], axis=1).sum())
+    gain = max(each[0][0] - each[-1][0] for each in options)
+    assert min(sums) <= found <= min(sums) + gain
+
+
+def test_a_sum_takes_the_quickest_options_where_there_is_room_for_all() -> None:
+    options: Options = [[(9.0, {"area": 1.0}), (3.0, {"area": 5.0})], [(4.0, {"area": 1.0}), (2.0, {"area": 8.0})]]
+    table = OptionTable.of(options, ["area"])
+    assert smallest_sum(table, {"area": 13.0}).tolist() == [1, 1]  # type: ignore[union-attr]
+    assert smallest_sum(table, {"area": 12.9}).tolist() == [1, 0]  # type: ignore[union-attr]
+    assert smallest_sum(table, {"area": 1.9}) is None

@@ -129,7 +129,7 @@ def test_waves_show_every_port(unit: Library, tmp_path: Path) -> None:
     assert run.ints("total") == inputs["a"]
     text = (tmp_path / "x.vcd").read_text()
     assert all(f" {name} " in text for name in unit.ports)
-    with pytest.raises(InputError, match=r"waves must be a \.vcd file, not x\.fst"):
+    with pytest.raises(InputError, match=r"waves must be a \.vcd or \.saif file, not x\.fst"):
         unit.run(inputs, {"total": 8, "wide": 8}, levels={"step": 0, "fault": 0}, waves=Path("x.fst"))
     with pytest.raises(InputError, match="cannot write waves to"):
         unit.run(inputs, {"total": 8, "wide": 8}, levels={"step": 0, "fault": 0}, waves=tmp_path / "absent" / "x.vcd")

@@ -98,10 +98,12 @@ class _Loads:
 def _apart(unit: Product, token: int) -> IntArray:
     """Return the cycles from a row's last beat to that of the last row [rows].
 
-    Beats of all rows but the last wait in queues, from where they come after two cycles.
+    Beats of all rows but the last wait in queues, from where they come after two cycles; after one, where a queue is a
+    register for a single beat.
     """
     behind = np.arange(unit.rows - 1, -1, -1) * token
-    return np.maximum(behind, np.where(behind > 0, QUEUE_LATENCY, 0))
+    waits = QUEUE_LATENCY if _beats(unit) > 1 else 1
+    return np.maximum(behind, np.where(behind > 0, waits, 0))
 
 
 def _alternating(ready: IntArray, period: int) -> IntArray:

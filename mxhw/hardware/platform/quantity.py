@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
-from scipy.optimize import nnls
 
 __all__ = [
     "RECORD",
@@ -133,6 +132,8 @@ def _fit(rows: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
     terms = np.stack([word, word * side], axis=1)
     if len(set(word)) > 1:  # otherwise the width says nothing of what an access costs beside its bits
         terms = np.concatenate([terms, side[:, None]], axis=1)
+    from scipy.optimize import nnls  # a second of imports that most uses of a platform do without
+
     found, _ = nnls(terms / energy[:, None], np.ones(len(table)))
     a, b, *c = (float(each) for each in found)
     return a, b, c[0] if c else 0.0

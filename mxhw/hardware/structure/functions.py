@@ -56,6 +56,7 @@ class Requantize(VectorUnit):
         multiplier; of the result.
     kept_bits : of a product after the last shift, before it is saturated; 0: two more than of the result.
     constant_words, constant_bits : of the memory of multipliers, those of all layers; 0: one constant for all.
+    constant_terms : powers of two that that one is the sum of; 1: it is a shift; 0: half of its bits.
     """
 
     input_bits: int
@@ -65,6 +66,7 @@ class Requantize(VectorUnit):
     kept_bits: int = 0
     constant_words: int = 0
     constant_bits: int = 0
+    constant_terms: int = 0
 
     def memories(self) -> tuple[MemoryShape, ...]:
         return _constants(self.constant_words, self.constant_bits, self.beats)
@@ -136,19 +138,19 @@ class Norm(VectorUnit):
     constant_bits: int = 0
 
     def memories(self) -> tuple[MemoryShape, ...]:
-        delays = _NORM_DELAYS[self.kind]
+        delays = NORM_DELAYS[self.kind]
         centred = self.input_bits + (_MEAN_BITS if self.kind == "layer_norm" else 0)
         stores = tuple(
             shape
             for delay, bits in zip(delays, (self.input_bits, centred), strict=True)
-            for shape in queue("vector", self.beats + delay + _QUEUES, self.lanes * bits, passes=self.beats)
+            for shape in queue("vector", self.beats + delay + NORM_QUEUES, self.lanes * bits, passes=self.beats)
         )
         root = MemoryShape("root", ROOT_TABLE_WORDS, ROOT_TABLE_BITS, reads=1, constant=True)
         return *stores, root, *_constants(self.constant_words, self.constant_bits, self.beats)
 
 
-_NORM_DELAYS = {"rms_norm": (3, 11), "layer_norm": (7, 11)}  # cycles until the sum, and the root, of a vector is known
-_QUEUES = 4  # cycles that a vector and what is known of it spend in their queues
+NORM_DELAYS = {"rms_norm": (3, 11), "layer_norm": (7, 11)}  # cycles until the sum, and the root, of a vector is known
+NORM_QUEUES = 4  # cycles that a vector and what is known of it spend in their queues
 _MEAN_BITS = 3  # more that an element has without its mean
 ROOT_TABLE_WORDS, ROOT_TABLE_BITS = 32, 27
 

@@ -31,7 +31,7 @@ class Product(Unit):
     layers : whose weights the unit serves.
     storage : "inside": memories hold the weights of all layers. "layers": of two, one that works and one that loads
         through a port. "tiles": of two column tiles (no RTL yet).
-    port : bits of a beat that weights are loaded in; 0: as many as of a word of weights.
+    port : bits of a beat that weights are loaded in, by a loader inside; 0: none, or one that is a record of its own.
     experts : sets of weights of each layer, of which ``active_experts`` meet a token (no RTL for more than one).
     chunk : tokens that a layer's weights serve once they are loaded, with storage "layers".
     """

@@ -29,11 +29,15 @@ class Fork(Unit):
 
 @dataclass(frozen=True, kw_only=True)
 class Converter(Unit):
-    """Beats of ``given`` lanes to beats of ``lanes``, of elements of ``element_bits``."""
+    """Beats of ``given`` lanes to beats of ``lanes``, of elements of ``element_bits``.
+
+    ``beside_bits``: what a beat has beside its elements (the scale of codes), which travels with every group of them.
+    """
 
     given: int
     lanes: int
     element_bits: int
+    beside_bits: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

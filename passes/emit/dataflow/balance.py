@@ -39,10 +39,12 @@ from mxhw.arithmetic.dataflow import (
 )
 from mxhw.errors import InputError
 from mxhw.hardware import Platform
+from mxhw.hardware.balance import OptionTable, smallest_interval, smallest_need
+from mxhw.hardware.sizes import NOTHING, Resources
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
 from mxhw.passes.emit.dataflow.place import Placed, place_graph
 from mxhw.passes.emit.dataflow.registry import OperationTable
-from mxhw.passes.emit.dataflow.resources import Resources, fifo_resources, linear_layers, step_resources
+from mxhw.passes.emit.dataflow.resources import fifo_resources, linear_layers, step_resources
 from mxhw.passes.emit.dataflow.schedule import step_interval
 
 __all__ = ["Balanced", "Option", "Sizing", "balance", "last_position", "register_options", "step_options"]
@@ -51,8 +53,6 @@ MOST_COLUMNS = 64
 MOST_LANES = 16
 _ROUNDS = 6
 _MORE = 1.1  # another choice has other FIFOs
-_NOTHING = 1e-9  # a room that is as good as none
-_MINOR = 1e-3  # weight of the other resources where one decides
 
 Sizes = Mapping[str, int]
 
@@ -91,7 +91,7 @@ class Balanced:
     @property
     def total(self) -> Resources:
         """Of the whole design."""
-        return sum(self.resources.values(), Resources({}))
+        return sum(self.resources.values(), NOTHING)
 
 
 Choices = Callable[[Any], Iterable[Sizes]]
@@ -150,12 +150,12 @@ def balance(
     }
     least = 0 if weight_port is None else ceil(_weight_bits(graph, times or {}) / weight_port)
     budget = {name: amount.value * share for name, amount in platform.budget.items()}
-    fifos = Resources({})
+    fifos, table = NOTHING, _table(options, platform)
     for _ in range(_ROUNDS):
         room = {name: amount - fifos[name] for name, amount in budget.items()}
-        chosen = _choose(options, room, least)
+        chosen = _choose(options, table, room, least)
         if chosen is None:
-            raise _too_small(options, fifos, budget, platform, share)
+            raise _too_small(table, fifos, budget, platform, share)
         parallelism = {name: option.sizes for name, option in chosen.items() if option.sizes}
         placed = place_graph(graph, parallelism)
         depths = sizing(graph, placed)
@@ -165,7 +165,7 @@ def balance(
             break
         fifos = Resources({name: max(fifos[name], needed[name]) * _MORE for name in budget})
     else:
-        raise _too_small(options, fifos, budget, platform, share)
+        raise _too_small(table, fifos, budget, platform, share)
     intervals = {name: max(option.interval, least * (name in _products(graph))) for name, option in chosen.items()}
     return Balanced(parallelism, intervals, {name: o.resources for name, o in chosen.items()} | {"": needed}, depths)
 
@@ -224,56 +224,26 @@ def _placed(step: Step, sizes: Sizes) -> Placed:
     return place_graph(alone, {step.name: sizes})[step.name]
 
 
-def _choose(options: Mapping[str, list[Option]], room: Mapping[str, float], least: int) -> dict[str, Option] | None:
+def _table(options: Mapping[str, list[Option]], platform: Platform) -> OptionTable:
+    rows = [[(option.interval, option.resources.amounts) for option in each] for each in options.values()]
+    return OptionTable.of(rows, list(platform.budget))
+
+
+def _choose(
+    options: Mapping[str, list[Option]], table: OptionTable, room: Mapping[str, float], least: int
+) -> dict[str, Option] | None:
     """Return every step's cheapest option within the smallest interval that fits; None if none does."""
-    if min(room.values()) < 0:
+    choice = smallest_interval(table, room, least=least)
+    if choice is None:
         return None
-    bounds = sorted({max(o.interval, least) for each in options.values() for o in each})
-    slowest_best = max(min(o.interval for o in each) for each in options.values())
-    bounds = [bound for bound in bounds if bound >= slowest_best]
-    best: tuple[float, dict[str, Option]] | None = None
-    for price in _prices(room):
-
-        def choose(bound: float, price: Callable[[Option], float] = price) -> dict[str, Option] | None:
-            chosen = {
-                name: min((o for o in each if o.interval <= bound), key=lambda o: (price(o), -o.interval))
-                for name, each in options.items()
-            }
-            fits = all(sum(o.resources[name] for o in chosen.values()) <= amount for name, amount in room.items())
-            return chosen if fits else None
-
-        low, high = 0, len(bounds) - 1
-        if choose(bounds[high]) is None:
-            continue
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if choose(bounds[middle]) is not None else (middle + 1, high)
-        chosen = choose(bounds[high])
-        if chosen is not None and (best is None or bounds[high] < best[0]):
-            best = bounds[high], chosen
-    return None if best is None else best[1]
-
-
-def _prices(room: Mapping[str, float]) -> Iterator[Callable[[Option], float]]:
-    """Yield what an option costs: the sum of its shares of the budgets; then mostly its share of one of them."""
-
-    shares = {name: 1 / max(amount, _NOTHING) for name, amount in room.items()}
-
-    def price(weights: Mapping[str, float]) -> Callable[[Option], float]:
-        return lambda option: sum(option.resources[name] * share * weights[name] for name, share in shares.items())
-
-    yield price(dict.fromkeys(room, 1.0))
-    if len(room) > 1:
-        for name in room:
-            yield price(dict.fromkeys(room, _MINOR) | {name: 1.0})
+    return {name: each[index] for (name, each), index in zip(options.items(), choice.tolist(), strict=True)}
 
 
 def _too_small(
-    options: Mapping[str, list[Option]], fifos: Resources, budget: Mapping[str, float], platform: Platform, share: float
+    table: OptionTable, fifos: Resources, budget: Mapping[str, float], platform: Platform, share: float
 ) -> InputError:
     """Return the error: what the design needs whose options are the smallest in shares of the budgets."""
-    price = next(_prices(budget))
-    smallest = sum((min(each, key=price).resources for each in options.values()), fifos)
+    smallest = {name: amount + fifos[name] for name, amount in smallest_need(table, budget).items()}
     over = [name for name, amount in budget.items() if smallest[name] > amount] or list(budget)
     said = ", ".join(
         f"{smallest[name]:,.0f} {platform.budget[name].unit} ({name}), {smallest[name] / budget[name] - 1:.0%} above "

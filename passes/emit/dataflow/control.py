@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from mxhw.arithmetic.dataflow import ArgMax, Enter, Field, Keep, PassOrder, Requests, TakeShare, TokenSelect
 from mxhw.passes.emit.dataflow.balance import MOST_LANES, Sizes, register_options
 from mxhw.passes.emit.dataflow.place import Placed, Port, Request, module_name, register_component
-from mxhw.passes.emit.dataflow.resources import Part, register_resources
 from mxhw.rtl_templates.control import (
     ArgMaxUnit,
     EnterUnit,
@@ -110,37 +109,6 @@ def _take_share(operation: TakeShare, request: Request) -> Placed:
         output=Port("y", operation.output),
         parallelism={},
     )
-
-
-@register_resources(PassOrder)
-def _pass_order_parts(operation: PassOrder, placed: Placed) -> list[Part]:
-    words, bits = placed.component.memory  # type: ignore[attr-defined]
-    return [Part("skid_buffer", bits / 16, ((words, bits),) if words else (), keeps_tables=False)]
-
-
-@register_resources(TokenSelect)
-def _token_select_parts(operation: TokenSelect, placed: Placed) -> list[Part]:
-    # A token and a count a sequence; the queue of sequences.
-    registers = operation.x.sequences * placed.output.bits
-    queue = (placed.component.capacity, max(1, (operation.x.sequences - 1).bit_length()))  # type: ignore[attr-defined]
-    return [Part("skid_buffer", registers / 16, (queue,), keeps_tables=False)]
-
-
-@register_resources(TakeShare)
-def _take_share_parts(operation: TakeShare, placed: Placed) -> list[Part]:
-    # A counter of the beats of a layer, and what chooses or drops a beat.
-    return [Part("skid_buffer", 1 + placed.output.bits / 32)]
-
-
-@register_resources(Enter, Keep)
-def _gate_parts(operation: Enter | Keep, placed: Placed) -> list[Part]:
-    # What chooses or drops a beat: about half of two registers.
-    return [Part("skid_buffer", placed.output.bits / 32)]
-
-
-@register_resources(ArgMax)
-def _arg_max_parts(operation: ArgMax, placed: Placed) -> list[Part]:
-    return [Part("add", placed.inputs[0].lanes * operation.x.bits / 24)]
 
 
 @register_options(Enter, Keep, ArgMax)

@@ -42,7 +42,7 @@ from mxhw.rtl_templates.dataflow.payloads import SCALE_BITS
 from mxhw.rtl_templates.function.channels import channel_memory
 from mxhw.rtl_templates.gemm import DialectGemm
 
-__all__ = ["Record", "design_of", "record_of", "register_record"]
+__all__ = ["Record", "design_of", "has_record", "record_of", "register_record"]
 
 Record = Callable[[Any, Placed], Unit]
 _RECORDS: OperationTable[Record] = OperationTable()
@@ -51,6 +51,11 @@ _RECORDS: OperationTable[Record] = OperationTable()
 def register_record(*kinds: type[ops.Operation], folded: bool = False) -> Callable[[Record], Record]:
     """Return a decorator that makes a function the record of classes of operations (and of their subclasses)."""
     return _RECORDS.adder(*kinds, folded=folded)
+
+
+def has_record(operation: ops.Operation) -> bool:
+    """Return whether the cost of an operation's component is known."""
+    return _RECORDS.find(operation) is not None
 
 
 def record_of(operation: ops.Operation, placed: Placed) -> Unit:
@@ -65,7 +70,7 @@ def record_of(operation: ops.Operation, placed: Placed) -> Unit:
 
 
 def design_of(graph: ops.IntegerGraph, placed: Mapping[str, Placed], depths: Depths | None = None) -> Design:
-    """Return a design of components, connected as its graph says."""
+    """Return a design of components, connected as its graph says; one without a record is left out."""
     steps = {
         step.name: Step(
             name=step.name,
@@ -76,6 +81,7 @@ def design_of(graph: ops.IntegerGraph, placed: Mapping[str, Placed], depths: Dep
             lanes_out=placed[step.name].output.lanes,
         )
         for step in graph.steps.values()
+        if has_record(step.operation)
     }
     return Design(input_lanes(graph, placed), steps, tuple(graph.outputs), dict(depths or {}))
 

@@ -10,7 +10,6 @@ import numpy as np
 from mxhw.arithmetic.dataflow import IntegerGraph
 from mxhw.errors import InputError
 from mxhw.hardware import Platform
-from mxhw.passes.emit.dataflow.events import DeadlockError
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
 from mxhw.passes.emit.dataflow.folder import design_folder
 from mxhw.passes.emit.dataflow.names import check_design_name, stream_names
@@ -20,6 +19,7 @@ from mxhw.passes.emit.dataflow.schedule import TimedGraph
 from mxhw.passes.emit.dataflow.top import Depths, Top, check_depths
 from mxhw.passes.emit.dataflow.write import DesignFiles, write_design, write_images
 from mxhw.sim.dataflow_design import DataflowDesign
+from mxhw.sim.performance.events import DeadlockError
 
 __all__ = ["EmittedDesign", "emit_dataflow"]
 

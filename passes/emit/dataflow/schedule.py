@@ -14,7 +14,8 @@ import numpy as np
 
 from mxhw.arithmetic.dataflow import Indices, IntegerGraph, KeyWeights, Operation, Scores, Words
 from mxhw.passes.emit.dataflow import timing_control, timing_functions, timing_products
-from mxhw.passes.emit.dataflow.events import DeadlockError, Events, IntArray, LateError, Times
+from mxhw.passes.emit.dataflow.beats import payload_bits
+from mxhw.passes.emit.dataflow.names import stream_names
 from mxhw.passes.emit.dataflow.place import Placed, input_lanes
 from mxhw.passes.emit.dataflow.registry import members_of
 from mxhw.passes.emit.dataflow.timing import (
@@ -27,7 +28,10 @@ from mxhw.passes.emit.dataflow.timing import (
     time_component,
 )
 from mxhw.passes.emit.dataflow.top import DEFAULT_FIFO, Depths
-from mxhw.passes.emit.dataflow.walk import exact_times
+from mxhw.sim.performance.events import DeadlockError, Events, IntArray, LateError, Times
+from mxhw.sim.performance.simulate import Inlet, Outlet, Simulated, Timed, simulate
+from mxhw.sim.performance.stalls import Stalls
+from mxhw.sim.performance.walk import exact_times
 
 __all__ = ["Loops", "TimedGraph", "step_interval"]
 
@@ -72,6 +76,7 @@ class TimedGraph:
     positions : of the tokens of the run, in order.
     depths : of the FIFOs, :data:`.top.DEFAULT_FIFO` where nothing is said; None: all unlimited.
     loops : of a design with feedback, whose streams have different tokens.
+    by_beat : whether an event of a stream of words is a beat, not a whole share: slower, and what :meth:`under` needs.
 
     Attributes
     ----------
@@ -86,8 +91,10 @@ class TimedGraph:
         positions: IntArray,
         depths: Depths | None = None,
         loops: Loops | None = None,
+        *,
+        by_beat: bool = False,
     ) -> None:
-        self.graph, self._placed, self._loops = graph, placed, loops
+        self.graph, self._placed, self._loops, self._by_beat = graph, placed, loops, by_beat
         self.positions = np.asarray(positions, dtype=np.int64)
         self._depths = depths
         # What a token waits for through a loop becomes known a pass over all series later.
@@ -106,9 +113,9 @@ class TimedGraph:
         feedback = {} if loops is None else loops.feedback
         for source, given_by in feedback.items():
             self._readers[given_by].append((_FEEDBACK, source))
-        lanes = input_lanes(graph, placed, feedback)
+        self._lanes = lanes = input_lanes(graph, placed, feedback)
         for name, kind in graph.inputs.items():
-            beats = int(stream_beats(kind, lanes[name], self._tokens(name)).sum())
+            beats = int(stream_beats(kind, lanes[name], self._tokens(name), by_beat=by_beat).sum())
             self.inputs[name] = self.events.series(f"input {name}", beats)
             self._fork(name, self.inputs[name], lanes[name])
         for step in graph.steps.values():
@@ -118,7 +125,7 @@ class TimedGraph:
             self.events.after(self.inputs.pop(source), given.writes, 0, back=True)
 
     def earliest(self) -> Times:
-        """Return the time of every event; raises :class:`~.events.DeadlockError`."""
+        """Return the time of every event; raises :class:`~mxhw.sim.performance.events.DeadlockError`."""
         return exact_times(self.events)
 
     @cached_property
@@ -138,11 +145,36 @@ class TimedGraph:
         first = min(int(times[series][0]) for series in self.inputs.values())
         return max(int(times[series][-1]) for series in self.outputs.values()) - first + 1
 
+    def under(self, stalls: Stalls) -> Simulated:
+        """Return when all beats pass if the ports are held up so; their names are those of the emitted design's ports.
+
+        Raises :class:`~mxhw.sim.performance.events.DeadlockError`.
+        """
+        return simulate(self.timed, stalls)
+
+    @cached_property
+    def timed(self) -> Timed:
+        """The design with its ports, by their names in Verilog; of words every beat is an event."""
+        if not self._by_beat and any(isinstance(self.graph.types[name], Words) for name in self.inputs):
+            each = TimedGraph(self.graph, self._placed, self.positions, self._depths, self._loops, by_beat=True)
+            return each.timed
+        names = stream_names([*self.graph.inputs, *self.graph.steps])
+        inputs = {
+            names[name]: Inlet(series, self._seen(series), payload_bits(self.graph.types[name], self._lanes[name]))
+            for name, series in self.inputs.items()
+        }
+        outputs = {names[name]: Outlet(series, self._placed[name].output.bits) for name, series in self.outputs.items()}
+        return Timed(self.events, inputs, outputs)
+
+    def _seen(self, series: int) -> tuple[int, ...]:
+        """Return a series and all its branches."""
+        return series, *(seen for branch in self.events.branches.get(series, ()) for seen in self._seen(branch))
+
     def _add(self, name: str, operation: Operation, inputs: tuple[str, ...]) -> None:
         placed = self._placed[name]
         banks = None if self._loops is None else self._loops.banks.get(name)
         control = None if self._loops is None else self._loops.control
-        work = Work(name, operation, placed, self._tokens(name), banks=banks, control=control)
+        work = Work(name, operation, placed, self._tokens(name), banks=banks, control=control, by_beat=self._by_beat)
         self.components[name] = component = time_component(self.events, work)
         for index, source in enumerate(inputs):
             self._connect(source, name, index, component.inputs[index])
@@ -174,14 +206,14 @@ class TimedGraph:
             _convert(events, beats, branch.lanes, port, placed.lanes)
             read = Port(beats, beats)
         depth = self._depths.get((source, step), DEFAULT_FIFO) if self._depths is not None else None
-        if isinstance(placed.type, Words):
+        if isinstance(placed.type, Words) and not self._by_beat:
             depth = 0  # events are of whole shares, of which a FIFO has room for some beats only
         # Through a wire a beat passes when it is taken; what is looked at until then is offered, not yet given.
         given = events.branch(branch.writes, f"{source} offers {step}") if depth == 0 else branch.writes
         events.after(read.needed, given, fifo_latency(depth))
         if read.needed != read.taken:
             events.after(read.needed, read.taken, 1, lag=1, back=True)
-        if depth is not None:
+        if depth is not None and self._room:
             events.after(branch.writes, read.taken, int(depth > 1), lag=depth, back=True)
         self.fifos[source, step] = branch.writes, read.taken
 

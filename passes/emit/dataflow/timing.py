@@ -7,8 +7,8 @@ components derive them. Nothing here computes values: timing depends on sizes an
 The rules of mxhw's own operations stand in :mod:`.timing_functions` and :mod:`.timing_products`.
 
 A pipeline whose bubbles stay while it is stalled is told of in :func:`standing`: exact times respect it
-(:mod:`.walk`), and the earliest ones, which FIFOs are sized by, squeeze its bubbles out. That moves a beat by less than
-the pipeline is long, and no rate.
+(:mod:`mxhw.sim.performance.walk`), and the earliest ones, which FIFOs are sized by, squeeze its bubbles out. That moves
+a beat by less than the pipeline is long, and no rate.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from mxhw.arithmetic.dataflow import BlockCodes, Folded, Integers, KeyWeights, Operation, Scores, StreamType, Words
-from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.registry import OperationTable
+from mxhw.sim.performance.events import Events, IntArray, spread
 
 __all__ = [
     "QUEUE",
@@ -101,6 +101,7 @@ class Work:
     positions : of every token [tokens].
     banks : cache of every token [tokens]; None for one cache.
     control : the requests of the run, of a design that generates text.
+    by_beat : whether an event of a stream of words is a beat, not a whole share.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Work:
     positions: IntArray
     banks: IntArray | None = None
     control: ControlSchedule | None = None
+    by_beat: bool = False
 
     @property
     def unit(self) -> Any:
@@ -160,10 +162,10 @@ def time_component(events: Events, work: Work) -> Component:
     return replace(component, inputs=(*component.inputs, layer))
 
 
-def stream_beats(kind: StreamType, lanes: int, positions: IntArray) -> IntArray:
-    """Return the beats of each token [tokens]; of words those that each share begins with, which stand for it."""
+def stream_beats(kind: StreamType, lanes: int, positions: IntArray, *, by_beat: bool = False) -> IntArray:
+    """Return the beats of each token [tokens]; of words, unless ``by_beat``, those that each share begins with."""
     if isinstance(kind, Words):
-        return np.full(len(positions), len(kind.shares), dtype=np.int64)
+        return np.full(len(positions), kind.beats if by_beat else len(kind.shares), dtype=np.int64)
     if isinstance(kind, Integers):
         return np.full(len(positions), kind.length // lanes, dtype=np.int64)
     if isinstance(kind, BlockCodes):

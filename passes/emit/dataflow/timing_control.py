@@ -21,7 +21,6 @@ from mxhw.arithmetic.dataflow import (
     TokenSelect,
 )
 from mxhw.arithmetic.dataflow.control import chunk_numbers, newest_logits
-from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.timing import (
     Component,
     ControlSchedule,
@@ -31,6 +30,7 @@ from mxhw.passes.emit.dataflow.timing import (
     register_timing,
     through,
 )
+from mxhw.sim.performance.events import Events, IntArray, spread
 
 __all__ = ["control_schedule", "pass_numbers"]
 
@@ -170,15 +170,22 @@ def _latest(starts: IntArray, count: int) -> IntArray:
 
 @register_timing(TakeShare)
 def _take_share(events: Events, work: Work) -> Component:
-    """Wires. An event is the first beat of a share: the one after comes when the beats of the share have passed."""
+    """Wires. An event is the first beat of a share: the one after comes when the beats of the share have passed.
+
+    If all beats have events, those of the share are given, and the others dropped.
+    """
     operation: Any = work.operation
     shares = list(operation.x.shares)
     shares[operation.share] = max(operation.count, operation.cycles or 0)
-    count = work.tokens * len(shares)
+    count = work.tokens * (operation.x.beats if work.by_beat else len(shares))
     sees, takes = (events.series(f"{work.name} {what}", count) for what in ("sees", "takes"))
-    events.gaps(sees, np.roll(np.tile(shares, work.tokens), 1))
-    gives = events.series(f"{work.name} gives", work.tokens)
-    chosen = np.arange(work.tokens) * len(shares) + operation.share
+    if work.by_beat:
+        first = np.arange(work.tokens) * operation.x.beats + operation.start
+        chosen = (first[:, None] + np.arange(operation.count)).ravel()
+    else:
+        events.gaps(sees, np.roll(np.tile(shares, work.tokens), 1))
+        chosen = np.arange(work.tokens) * len(shares) + operation.share
+    gives = events.series(f"{work.name} gives", len(chosen))
     events.after(gives, sees, 0, of=chosen)
     events.after(takes, sees, 0)
     events.after(takes, gives, 0, of=_latest(chosen, count))

@@ -19,7 +19,6 @@ from mxhw.arithmetic.dataflow import (
     Rope,
     Scores,
 )
-from mxhw.passes.emit.dataflow.events import Events, spread
 from mxhw.passes.emit.dataflow.timing import (
     QUEUE,
     Component,
@@ -32,6 +31,7 @@ from mxhw.passes.emit.dataflow.timing import (
     standing,
     through,
 )
+from mxhw.sim.performance.events import Events, spread
 
 __all__: list[str] = []
 

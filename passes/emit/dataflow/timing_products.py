@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 
 from mxhw.arithmetic.dataflow import AttentionScores, AttentionValues, Linear
-from mxhw.passes.emit.dataflow.events import Events, IntArray, spread
 from mxhw.passes.emit.dataflow.timing import (
-    QUEUE,
     Component,
     Port,
     Work,
@@ -23,6 +21,8 @@ from mxhw.passes.emit.dataflow.timing import (
 from mxhw.passes.emit.dataflow.timing_control import pass_numbers
 from mxhw.rtl_templates.dataflow.attention_scores import STAGES
 from mxhw.rtl_templates.dataflow.linear import LinearUnit
+from mxhw.rtl_templates.memory.layer_loader import LayerWords
+from mxhw.sim.performance.events import Events, IntArray, spread
 
 __all__: list[str] = []
 
@@ -50,31 +50,68 @@ def _folded_linear(events: Events, work: Work) -> Component:
     events.after(layers, made.ends, 0, of=tokens * tiling.column_tiles - 1, back=True)
     if work.unit.gemm.port is None:
         return Component((made.x, Port(layers, layers)), made.gives)
-    return Component((made.x, Port(layers, layers), _words(events, work, layers, made.ends)), made.gives)
+    words = _word_beats if work.by_beat else _words
+    return Component((made.x, Port(layers, layers), words(events, work, layers, made)), made.gives)
 
 
-def _words(events: Events, work: Work, layers: int, ends: int) -> Port:
+def _words(events: Events, work: Work, layers: int, made: "_Product") -> Port:
     """Add the port of the weights: two layers are kept, and the next but one comes when the first one is left.
 
     An event is the first beat of a layer's words. Where no requests are known, words are always there.
     """
     loads, tiling = work.unit.gemm.loads, work.unit.gemm.tiling
     cycles = sum(load.cycles for load in loads)
+    of, free = _layer_loads(work)
+    takes = events.series(f"{work.name} takes words", len(free), cycles)
+    if work.control is None:
+        return Port(takes, takes)
+    events.after(takes, layers, 1, of=free, back=True)
+    waits = np.full(events.counts[made.ends], -1)
+    waits[:: tiling.column_tiles] = of
+    delay = cycles - 1 + tiling.tile_cycles + _WORDS_LATENCY
+    events.after(made.ends, takes, delay, of=np.maximum.accumulate(waits))
+    return Port(takes, takes)
+
+
+def _word_beats(events: Events, work: Work, layers: int, made: "_Product") -> Port:
+    """Add it beat by beat; a beat of several words is there until the last one of them is written."""
+    tiling, (of, freed) = work.unit.gemm.tiling, _layer_loads(work)
+    layer = np.concatenate([_beat_cycles(load) for load in work.unit.gemm.loads])
+    beats, cycles = len(layer), np.tile(layer, len(freed))
+    sees, takes = (events.series(f"{work.name} {what} words", len(cycles)) for what in ("sees", "takes"))
+    events.gaps(sees, np.roll(cycles, 1))
+    for stay in np.unique(layer).tolist():
+        # A wait has one delay: a beat that does not stay so long comes after the latest one that does.
+        at = np.where(cycles >= stay, np.arange(len(cycles)), -1)
+        events.after(takes, sees, stay - 1, of=np.maximum.accumulate(at))
+    free = np.full(len(cycles), -1)
+    free[::beats] = freed
+    events.after(sees, layers, 1, of=np.maximum.accumulate(free), back=True)
+    waits = np.full(events.counts[made.ends], -1)
+    waits[:: tiling.column_tiles] = (of + 1) * beats - 1
+    waits = np.maximum.accumulate(waits)
+    events.after(made.ends, takes, tiling.tile_cycles, of=waits)
+    events.moves(made.gate, made.ends, takes, tiling.tile_cycles, of=waits)
+    return Port(takes, sees)
+
+
+def _layer_loads(work: Work) -> tuple[IntArray, IntArray]:
+    """Return the load of words that each token needs, and the token that each load waits for to be taken; -1: none."""
     of = np.zeros(work.tokens, dtype=np.int64)
     if work.control is not None:
         _, layer = pass_numbers(work.control)
         of = np.cumsum(np.append(0, np.diff(layer) != 0))
     count = int(of[-1]) + 1
-    takes = events.series(f"{work.name} takes words", count, cycles)
-    if work.control is None:
-        return Port(takes, takes)
     firsts = np.searchsorted(of, np.arange(count))
-    events.after(takes, layers, 1, of=np.concatenate([[-1, -1], firsts[1:-1]])[:count], back=True)
-    waits = np.full(events.counts[ends], -1)
-    waits[:: tiling.column_tiles] = of
-    delay = cycles - 1 + tiling.tile_cycles + _WORDS_LATENCY
-    events.after(ends, takes, delay, of=np.maximum.accumulate(waits))
-    return Port(takes, takes)
+    return of, np.concatenate([[-1, -1], firsts[1:-1]])[:count]
+
+
+def _beat_cycles(load: LayerWords) -> IntArray:
+    """Return the cycles that each beat of a layer's words stays: one a word that it has."""
+    words = np.full(load.beats, load.beat_words)
+    if load.word_beats == 1:
+        words[-1] = load.depth - (load.beats - 1) * load.beat_words
+    return words
 
 
 @dataclass(frozen=True)
@@ -141,7 +178,7 @@ def _loads(events: Events, work: Work, unit: LinearUnit, row_tiles: int) -> tupl
     for row in range(rows):
         of = tile + row * beats + np.tile(beat, row_tiles)
         if row < rows - 1:
-            events.after(loads, takes, QUEUE, of=of)
+            events.after(loads, takes, fifo_latency(beats), of=of)
         else:
             events.after(loads, sees, 0, of=of)
     # A beat of the last row goes when it is loaded; the others come after those of the row tile before.

@@ -7,13 +7,13 @@ import numpy as np
 
 from mxhw.arithmetic.dataflow import RequestValues
 from mxhw.errors import InputError
-from mxhw.passes.emit.dataflow.events import DeadlockError, IntArray
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.schedule import Loops, TimedGraph
 from mxhw.passes.emit.dataflow.timing_control import control_schedule
 from mxhw.passes.emit.dataflow.top import Depths
 from mxhw.passes.emit.language.tokens import PassTokens
 from mxhw.passes.transform.fold import Domain, LanguageGraph
+from mxhw.sim.performance.events import DeadlockError, IntArray
 
 __all__ = ["LanguageCycles", "language_cycles", "timed_language"]
 

@@ -90,14 +90,12 @@ def test_numbers_and_tensors_give_what_arrays_give(arrays, products):
 
 
 def test_rules_of_designs_give_the_same_cycles():
-    """Of all products whose tokens have several beats; the forms here are the RTL's for one beat, too."""
     random = Random(3)
     for _ in range(300):
         unit = drawn_gemm(random, whole_columns=True)
         points, record = points_of(unit, 3 * unit.shape.rows), record_of(unit)
-        if points.input_beats > 1:
-            assert unit_cycles(record, 3 * unit.shape.rows) == product_cycles(points)
-            assert unit_interval(record) == pytest.approx(product_interval(points))
+        assert unit_cycles(record, 3 * unit.shape.rows) == product_cycles(points)
+        assert unit_interval(record) == pytest.approx(product_interval(points))
 
 
 def test_a_record_of_a_design_gives_its_point():

@@ -15,7 +15,6 @@ from mxhw.errors import InputError
 from mxhw.hardware import load_platform
 from mxhw.passes.emit.dataflow.balance import last_position
 from mxhw.passes.emit.dataflow.beats import stream_beats
-from mxhw.passes.emit.dataflow.events import Events
 from mxhw.passes.emit.dataflow.place import Placed, Port, place_graph
 from mxhw.passes.emit.dataflow.resources import step_resources
 from mxhw.passes.emit.dataflow.schedule import step_interval
@@ -30,6 +29,7 @@ from mxhw.rtl_templates.dataflow.kv_cache import KVCache
 from mxhw.rtl_templates.dataflow.largest_scale import LargestScales
 from mxhw.rtl_templates.function.softmax_weights import SoftmaxWeighing
 from mxhw.sim import StreamError
+from mxhw.sim.performance.events import Events
 from tests.rtl_templates.bank import Benches, slow_ones
 from tests.rtl_templates.dataflow.attention_cases import CHEAP, Case, Impatient, Sequence
 from tests.rtl_templates.dataflow.banked_cases import Passes, drawn_passes

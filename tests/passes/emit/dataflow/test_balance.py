@@ -17,7 +17,7 @@ from tests.passes.emit.dataflow.graphs import mlp
 ASAP7, ECP5 = load_platform("asap7"), load_platform("ecp5-85")
 
 
-@pytest.mark.parametrize("area", [6_000, 9_000, 12_000])
+@pytest.mark.parametrize("area", [8_000, 9_000, 12_000])
 def test_the_interval_is_the_smallest_that_fits(area: int) -> None:
     graph, platform = mlp(), ASAP7.with_budget(area=area)
     found = balance(graph, platform)
@@ -34,7 +34,7 @@ def test_the_interval_is_the_smallest_that_fits(area: int) -> None:
 
 
 def test_more_room_is_never_slower() -> None:
-    intervals = [balance(mlp(), ASAP7.with_budget(area=area)).interval for area in (6_000, 9_000, 12_000)]
+    intervals = [balance(mlp(), ASAP7.with_budget(area=area)).interval for area in (8_000, 9_000, 12_000)]
     assert all(before >= after for before, after in pairwise(intervals))
     assert intervals[0] > intervals[-1]
 
@@ -71,7 +71,7 @@ def test_every_step_of_a_block_has_an_estimate_and_each_option_has_its_use() -> 
             assert any(a.resources[name] < b.resources[name] for name in ECP5.budget), step.name
 
 
-def test_lanes_are_counted_one_by_one() -> None:
+def test_lanes_make_a_unit_larger_in_proportion() -> None:
     graph = mlp()
     areas = [
         step_resources(graph.steps["mlp.mul"].operation, place_graph(graph, {"mlp.mul": sizes})["mlp.mul"], ASAP7)[
@@ -79,7 +79,8 @@ def test_lanes_are_counted_one_by_one() -> None:
         ]
         for sizes in ({"lanes": 1}, {"lanes": 2}, {"lanes": 4})
     ]
-    assert areas == pytest.approx([areas[0], 2 * areas[0], 4 * areas[0]])
+    assert 1.5 < areas[1] / areas[0] <= 2  # what lanes share is counted once
+    assert 1.5 < areas[2] / areas[1] <= 2
 
 
 def test_deep_fifos_take_block_memories() -> None:

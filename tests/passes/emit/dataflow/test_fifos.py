@@ -9,11 +9,11 @@ import pytest
 
 from mxhw.arithmetic.dataflow import IntegerGraph
 from mxhw.passes.emit.dataflow.emit import emit_dataflow
-from mxhw.passes.emit.dataflow.events import DeadlockError
 from mxhw.passes.emit.dataflow.fifos import fifo_depths, sizing_positions
 from mxhw.passes.emit.dataflow.place import Parallelism, Placed, place_graph
 from mxhw.passes.emit.dataflow.schedule import TimedGraph
 from mxhw.sim.dataflow import run_dataflow
+from mxhw.sim.performance.events import DeadlockError
 from tests.passes.emit.dataflow.blocks import DEMO, BlockShape, decoder_block
 from tests.passes.emit.dataflow.graphs import drawn, mlp
 

@@ -15,7 +15,6 @@ from mxhw.arithmetic.dataflow import (
     Operation,
 )
 from mxhw.passes.emit.dataflow import timing_functions
-from mxhw.passes.emit.dataflow.events import Events
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.schedule import step_interval
 from mxhw.passes.emit.dataflow.timing import Component, Work, register_timing, time_component
@@ -23,6 +22,7 @@ from mxhw.rtl_templates.dataflow import bias as bias_module
 from mxhw.rtl_templates.function import channels as channels_module
 from mxhw.rtl_templates.function import norm as norm_module
 from mxhw.rtl_templates.function import requantize as requantize_module
+from mxhw.sim.performance.events import Events
 from tests.passes.emit.dataflow.layers import (
     Case,
     alone,

@@ -12,16 +12,19 @@ from mxhw.arithmetic.dataflow.products import share_products
 from mxhw.errors import InputError
 from mxhw.formats import parse_format
 from mxhw.hardware import load_platform
+from mxhw.hardware.platform import memory_sizes
+from mxhw.hardware.sizes import NOTHING
 from mxhw.passes.emit.dataflow import emit_dataflow
 from mxhw.passes.emit.dataflow.balance import balance, step_options
+from mxhw.passes.emit.dataflow.costed import record_of
 from mxhw.passes.emit.dataflow.emit import EmittedDesign
-from mxhw.passes.emit.dataflow.events import Events, IntArray
 from mxhw.passes.emit.dataflow.place import Placed, place_graph
-from mxhw.passes.emit.dataflow.resources import gemm_memory, step_resources
+from mxhw.passes.emit.dataflow.resources import step_resources
 from mxhw.passes.emit.dataflow.schedule import step_interval
 from mxhw.passes.emit.dataflow.timing import Work, time_component
 from mxhw.sim import lint
 from mxhw.sim.dataflow import run_dataflow
+from mxhw.sim.performance.events import Events, IntArray
 from tests.rtl_templates.bank import Bench
 
 X = Integers(length=20, bits=16, exponent=-12)
@@ -151,28 +154,29 @@ def test_a_product_of_several_layers_takes_the_array_once_and_all_memories() -> 
             for inside in (True, False):
                 one = step_resources(product.first, alone["s"], platform, weights_inside=inside)
                 several[inside] = step_resources(product, placed, platform, weights_inside=inside)
-                if not inside and w_formats is MIXED:
-                    assert several[inside].amounts == pytest.approx(one.amounts)
-                if not inside:  # the shared array takes the exponents of all layers
-                    assert all(several[inside][name] >= one[name] - 1e-6 for name in platform.budget)
-            memories = gemm_memory(placed, platform, layers=LAYERS)
+            # The array is there once, whose layers are counted, and takes the exponents of all of them.
+            assert all(several[False][name] >= one[name] - 1e-6 for name in platform.budget)
+            if w_formats is MIXED:
+                assert all(several[False][name] <= 1.1 * one[name] for name in platform.budget)
+            kept = [each for each in record_of(product, placed).memories() if each.name in ("weights", "metadata")]
+            memories = sum((memory_sizes(each, platform) for each in kept), NOTHING)
             for name in platform.budget:
-                assert several[True][name] - several[False][name] == pytest.approx(memories[name])
-            assert sum(memories.amounts.values()) > sum(gemm_memory(placed, platform, layers=1).amounts.values())
+                assert several[True][name] - several[False][name] == pytest.approx(memories[name], abs=1e-6)
+            single = [each for each in record_of(product.first, alone["s"]).memories() if each.name == "weights"]
+            assert kept[0].words == LAYERS * single[0].words
 
 
 def test_a_type_that_none_of_the_formats_has_is_costed_as_itself() -> None:
     """FP3 and INT3 share an array of INT4."""
     mixed, int4 = folded("int8-e8m0", ("bitmod3-g16", "int3-g16-s8")), folded("int8-e8m0", ("int4-g16-s8",) * 2)
-    assert [step_resources(each, placed_alone(each), ASAP7).amounts for each in (mixed, int4)] == [
-        step_resources(int4, placed_alone(int4), ASAP7).amounts
-    ] * 2
+    areas = [step_resources(each, placed_alone(each), ASAP7)["area"] for each in (mixed, int4)]
+    assert areas[0] == pytest.approx(areas[1], rel=0.01)  # sums are a bit narrower, by what the weights are
 
 
 def test_sizes_are_chosen_under_a_budget() -> None:
     made = graph()
     large = balance(made, ASAP7)
-    small = balance(made, ASAP7.with_budget(area=large.total["area"] * 0.6))
+    small = balance(made, ASAP7.with_budget(area=large.total["area"] * 0.8))
     assert large.interval < small.interval
     assert {"columns", "lanes"} <= set(large.parallelism["mixed"])
     assert len(step_options(made.steps["mixed"], ASAP7)) > 2

@@ -32,10 +32,10 @@ from mxhw.arithmetic.functions.softmax import SoftmaxSpec
 from mxhw.formats import parse_format
 from mxhw.passes.emit.dataflow import timing_products
 from mxhw.passes.emit.dataflow.beats import payload_shape
-from mxhw.passes.emit.dataflow.events import Events
 from mxhw.passes.emit.dataflow.place import Placed, Port, place_graph
 from mxhw.passes.emit.dataflow.schedule import step_interval
 from mxhw.passes.emit.dataflow.timing import Work, time_component
+from mxhw.sim.performance.events import Events
 from tests.rtl_templates.bank import Benches, slow_ones
 
 KEYS = 6

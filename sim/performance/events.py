@@ -9,14 +9,14 @@ Source: Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity (1992), 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DeadlockError", "Events", "Gate", "IntArray", "LateError", "Moving", "Times", "Wait", "spread"]
+__all__ = ["DeadlockError", "Events", "Gate", "Hold", "IntArray", "LateError", "Moving", "Times", "Wait", "spread"]
 
 IntArray = NDArray[np.int64]
 Times = list[IntArray]
@@ -74,6 +74,17 @@ class Moving:
     delay: int
 
 
+class Hold(Protocol):
+    """What holds up the events of a series from outside, as a bench does that pauses at random."""
+
+    def begin(self) -> Callable[[int, int], int]:
+        """Return what is asked once for every event, in order, when it happens.
+
+        It is told the first cycle after the event before (0 for the first one), and the cycle from which on the event
+        could happen.
+        """
+
+
 @dataclass(eq=False)
 class Events:
     """Series of events, and what they wait for.
@@ -93,6 +104,27 @@ class Events:
     branches: dict[int, set[int]] = field(default_factory=dict)
     gates: list[Gate] = field(default_factory=list)
     moving: list[Moving] = field(default_factory=list)
+    holds: dict[int, Hold] = field(default_factory=dict)
+
+    def copy(self) -> "Events":
+        """Return a system of its own with the same series, to which more can be added."""
+        return replace(
+            self,
+            names=list(self.names),
+            counts=list(self.counts),
+            paces=list(self.paces),
+            waits=[list(waits) for waits in self.waits],
+            _forward=list(self._forward),
+            branches={series: set(others) for series, others in self.branches.items()},
+            gates=list(self.gates),
+            moving=list(self.moving),
+            holds=dict(self.holds),
+        )
+
+    def hold(self, series: int, hold: Hold) -> None:
+        """Say what holds a series up from outside; like :meth:`gate` it is met by :func:`.walk.exact_times` only."""
+        assert series not in self.holds, f"{self.names[series]} is held up already"
+        self.holds[series] = hold
 
     def series(self, name: str, count: int, pace: int = 1) -> int:
         """Add ``count`` events, at least ``pace`` cycles apart; return their number."""

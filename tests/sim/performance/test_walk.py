@@ -8,13 +8,13 @@ import pytest
 from mxhw.arithmetic.dataflow import IntegerGraph, Integers, Multiply, Step
 from mxhw.arithmetic.functions.elementwise import MultiplySpec
 from mxhw.passes.emit.dataflow.emit import emit_dataflow
-from mxhw.passes.emit.dataflow.events import DeadlockError, Events
 from mxhw.passes.emit.dataflow.place import place_graph
 from mxhw.passes.emit.dataflow.schedule import TimedGraph
-from mxhw.passes.emit.dataflow.walk import exact_times
 from mxhw.sim.dataflow import run_dataflow
+from mxhw.sim.performance.events import DeadlockError, Events
+from mxhw.sim.performance.walk import exact_times
 from tests.passes.emit.dataflow.graphs import drawn, product
-from tests.passes.emit.dataflow.test_events import SEEDS, Drawn
+from tests.sim.performance.test_events import SEEDS, Drawn
 
 
 def test_without_pipelines_they_are_the_earliest_ones_and_deadlocks_are_found() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mxhw.passes.emit.dataflow.events import DeadlockError, Events, Gate, Times, Wait
+from mxhw.sim.performance.events import DeadlockError, Events, Gate, Times, Wait
 
 __all__ = ["exact_times"]
 
@@ -126,12 +126,14 @@ class _Walk:
         for series, branches in events.branches.items():
             if series in self._out_of:
                 self._out_of |= dict.fromkeys(branches, self._out_of[series])
+        self._holds = {series: hold.begin() for series, hold in events.holds.items()}
         self._needs = [0] * len(events.names)  # the event that a series waits for, of the one in whose set it is
         self._waiting: list[set[int]] = [set() for _ in events.names]
 
     def run(self) -> None:
         """Go on with every series until none can."""
-        gated = {*self._into, *self._out_of, *(series for series, moves in enumerate(self._moving) if moves)}
+        gated = {*self._into, *self._out_of, *self._holds}
+        gated |= {series for series, moves in enumerate(self._moving) if moves}
         steps = [self._go_on_gated if series in gated else self._go_on for series in range(len(self.times))]
         # The last one first: so a series comes as far as it can before others look at it.
         todo = list(range(len(self.times)))
@@ -172,10 +174,10 @@ class _Walk:
         return None
 
     def _go_on_gated(self, series: int) -> tuple[int, int] | None:
-        """Do so where pipelines that stand have a say."""
+        """Do so where pipelines that stand, or the world outside, have a say."""
         found, gaps, causes = self.times[series], self._gaps[series], self._causes[series]
         into, out_of, moving = self._into.get(series), self._out_of.get(series), self._moving[series]
-        leaves = out_of is not None and out_of.gate.leaves == series
+        hold = self._holds.get(series)
         time = found[-1] if found else 0
         for number in range(len(found), self._counts[series]):
             time += gaps[number]
@@ -199,7 +201,9 @@ class _Walk:
             if out_of is not None:
                 arrived = out_of.arrives()
                 time = max(time, arrived)
-                if leaves:
-                    out_of.leave(arrived, time)
+            if hold is not None:
+                time = hold(found[-1] + 1 if found else 0, time)
+            if out_of is not None and out_of.gate.leaves == series:
+                out_of.leave(arrived, time)
             found.append(time)
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mxhw.passes.emit.dataflow.events import DeadlockError, Events, LateError
+from mxhw.sim.performance.events import DeadlockError, Events, LateError
 
 
 class Drawn:
