@@ -77,6 +77,7 @@ class TimedGraph:
     depths : of the FIFOs, :data:`.top.DEFAULT_FIFO` where nothing is said; None: all unlimited.
     loops : of a design with feedback, whose streams have different tokens.
     by_beat : whether an event of a stream of words is a beat, not a whole share: slower, and what :meth:`under` needs.
+    room : FIFOs hold what their depths say; else they are never full, and beats pass them as fast.
 
     Attributes
     ----------
@@ -93,8 +94,10 @@ class TimedGraph:
         loops: Loops | None = None,
         *,
         by_beat: bool = False,
+        room: bool = True,
     ) -> None:
         self.graph, self._placed, self._loops, self._by_beat = graph, placed, loops, by_beat
+        self._room = room
         self.positions = np.asarray(positions, dtype=np.int64)
         self._depths = depths
         # What a token waits for through a loop becomes known a pass over all series later.

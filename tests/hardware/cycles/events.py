@@ -5,29 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from mxhw.arithmetic.dataflow import IntegerGraph, Operation
-from mxhw.passes.emit.dataflow import schedule
 from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.schedule import TimedGraph
-from mxhw.passes.emit.dataflow.timing import Port, Work, fifo_latency, stream_beats, time_component
+from mxhw.passes.emit.dataflow.timing import Work, stream_beats, time_component
 from mxhw.sim.performance.events import Events, IntArray, Times
 from mxhw.sim.performance.walk import exact_times
-
-
-class RoomyGraph(TimedGraph):
-    """A design whose FIFOs are never full; beats pass them as fast as those of the given depths."""
-
-    def _connect(self, source: str, step: str, index: int, port: Port) -> None:
-        events, placed = self.events, self._placed[step].inputs[index]
-        branch, read = self._branches[source, step, placed.member], port
-        if branch.lanes != placed.lanes:
-            beats = events.series(f"{step} {placed.member} converts", events.counts[branch.writes])
-            schedule._convert(events, beats, branch.lanes, port, placed.lanes)
-            read = Port(beats, beats)
-        assert self._depths is not None
-        events.after(read.needed, branch.writes, fifo_latency(self._depths.get((source, step), 2)))
-        if read.needed != read.taken:
-            events.after(read.needed, read.taken, 1, lag=1, back=True)
-        self.fifos[source, step] = branch.writes, read.taken
 
 
 def ends_alone(operation: Operation, placed: Placed, positions: IntArray) -> IntArray:

@@ -11,15 +11,16 @@ from mxhw.hardware.cycles import Arrivals, Beats, Run, accept, design_cycles, de
 from mxhw.hardware.structure import Add, Design, Product, Step, Unit
 from mxhw.passes.emit.dataflow.costed import design_of
 from mxhw.passes.emit.dataflow.fifos import fifo_depths
+from mxhw.passes.emit.dataflow.schedule import TimedGraph
 from tests.hardware.cycles.draws import DrawnBlock, draw_block
-from tests.hardware.cycles.events import RoomyGraph, beats_of
+from tests.hardware.cycles.events import beats_of
 
 
 def differing(block: DrawnBlock, tokens: int | None = None) -> list[str]:
     """Steps whose first or last beat of any token passes at another cycle than by events."""
     positions = np.arange(tokens or block.tokens)
     depths = fifo_depths(block.graph, block.placed)
-    timed = RoomyGraph(block.graph, block.placed, positions, depths)
+    timed = TimedGraph(block.graph, block.placed, positions, depths, room=False)
     times = timed.earliest()
     design = design_of(block.graph, block.placed, depths)
     streams, found = design_streams(design, Run(positions)), []

@@ -12,8 +12,9 @@ import pytest
 from mxhw.hardware.cycles import Run, design_cycles, design_streams
 from mxhw.passes.emit.dataflow.costed import design_of
 from mxhw.passes.emit.dataflow.place import place_graph
+from mxhw.passes.emit.dataflow.schedule import TimedGraph
 from tests.hardware.cycles.draws import drawn_sizes
-from tests.hardware.cycles.events import RoomyGraph, beats_of
+from tests.hardware.cycles.events import beats_of
 from tests.passes.transform.lower.families import FAMILIES, Lowered
 
 TOKENS = 10
@@ -28,7 +29,7 @@ def test_a_model_takes_the_cycles_of_its_components(family: str) -> None:
     for parallelism in ({}, drawn_sizes(random.Random(family), graph)):
         placed = place_graph(graph, parallelism)
         positions = np.arange(TOKENS)
-        timed = RoomyGraph(graph, placed, positions, {})
+        timed = TimedGraph(graph, placed, positions, {}, room=False)
         times = timed.earliest()
         design = design_of(graph, placed)
         streams = design_streams(design, Run(positions))
