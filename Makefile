@@ -8,7 +8,7 @@ LIBERTY ?= ../shared/liberty
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-resources bench-lm table-synth clean
+.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-cost bench-lm table-synth table-validation clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -67,14 +67,20 @@ bench-integer: $(BIN)/.installed  ## perplexity in integers against float emulat
 bench-fifos: $(BIN)/.installed  ## depths of a block's FIFOs against the smallest that work in its RTL
 	$(BIN)/python bench/fifos.py $(ARGS)
 
-bench-resources: $(BIN)/.installed  ## estimated resources of components against their synthesis
-	$(BIN)/python bench/resources.py $(ARGS)
+bench-cost: $(BIN)/.installed  ## speed of the cost model, beside ZigZag and SCALE-Sim on the same products; ARGS="--markdown"
+	$(BIN)/python bench/cost.py $(ARGS)
 
 bench-lm: $(BIN)/.installed  ## language models in RTL: emission, build, cycles, tokens a second; ARGS="demo DIR --unfolded"
 	$(BIN)/python bench/language.py $(ARGS)
 
 table-synth: $(BIN)/.installed  ## measure what changed of the cost model's table of sizes; LIBERTY=DIR ARGS="--only 'fifo' --jobs 2"
 	$(BIN)/python -m mxhw.synthesis.table --liberty $(LIBERTY) $(ARGS)
+
+table-validation: $(BIN)/.installed  ## the cost model against RTL and synthesis: cycles, stalls, whole models, area (half an hour)
+	$(BIN)/python bench/validation/cycles.py --draws 6 --blocks 8
+	$(BIN)/python bench/validation/stalls.py
+	$(BIN)/python bench/validation/machine.py
+	$(BIN)/python bench/validation/area.py
 
 clean:  ## remove what was built
 	rm -rf build .venv *.egg-info

@@ -29,9 +29,9 @@ from torch import Tensor, fx, nn
 import mxhw
 from mxhw.arithmetic.dataflow import Integers, Operation
 from mxhw.arithmetic.functions.elementwise import MultiplySpec, multiply, relu
+from mxhw.hardware.structure import Multiply, Unit
 from mxhw.ir import Assignment, register_module
 from mxhw.passes.emit.dataflow import (
-    Part,
     Placed,
     Port,
     Request,
@@ -40,7 +40,7 @@ from mxhw.passes.emit.dataflow import (
     plan_design,
     register_component,
     register_options,
-    register_resources,
+    register_record,
 )
 from mxhw.passes.transform.lower import Lowering, calibrate, integer_inputs, lower_graph, register_lowering
 from mxhw.rtl_templates.function import Pipeline
@@ -128,11 +128,17 @@ def place_squared_relu(operation: SquaredReLU, request: Request) -> Placed:
     )
 
 
-@register_resources(SquaredReLU)
-def cost_squared_relu(operation: SquaredReLU, placed: Placed) -> list[Part]:
-    """A requantized product, and a ReLU, per lane; products grow with the bits of both operands."""
-    lanes, bits = placed.parallelism["lanes"], operation.x.bits
-    return [Part("multiply", lanes * bits * bits / (18 * 16)), Part("relu", lanes * bits / 16)]
+@register_record(SquaredReLU)
+def charge_squared_relu(operation: SquaredReLU, placed: Placed) -> Unit:
+    """It costs what a requantized product of two streams does: the ReLU in front is a gate a bit."""
+    bits = operation.x.bits
+    return Multiply(
+        length=operation.x.length,
+        lanes=placed.parallelism["lanes"],
+        left_bits=bits,
+        right_bits=bits,
+        output_bits=operation.y.bits,
+    )
 
 
 @register_options(SquaredReLU)

@@ -260,9 +260,11 @@ def _show_hardware(output: Output, platform: Platform, scores: TextScores) -> No
 
 
 def _show_cost(output: Output, platform: Platform, cost: HardwareReport) -> None:
-    used = ", ".join(f"{value:,.0f} {platform.budget[name].unit} {name}" for name, value in cost.resources.items())
+    used = ", ".join(
+        f"{cost.resources.get(name, 0.0):,.0f} {amount.unit} {name}" for name, amount in platform.budget.items()
+    )
     energy = "no energy figure" if cost.energy is None else f"{cost.energy * 1e-6:.2f} µJ"
     output.say(
-        f"on {platform.name}, {cost.sequence} tokens: {cost.cycles:,} cycles one GEMM after the other, "
+        f"on {platform.name}, {cost.sequence} tokens: {cost.cycles:,} cycles one step after the other, "
         f"{cost.interval:,} between sequences; {used}; {energy}"
     )

@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_WEIGHTS",
     "assignment_for",
     "checked_assignment",
+    "chosen_sizes",
     "layered_assignment",
     "uniform_assignment",
 ]
@@ -77,3 +78,10 @@ def checked_assignment(graph: Graph, given: Assignment | None) -> Assignment:
     assignment = uniform_assignment(graph) if given is None else given
     assignment.check(graph)
     return assignment
+
+
+def chosen_sizes(assignment: Assignment, step: str, node: str, kind: str) -> dict[str, int]:
+    """Return what an assignment chooses for a step: rows and columns of a product, lanes of others."""
+    if kind == "linear":
+        return dict(zip(("rows", "columns"), assignment.arrays[node], strict=True)) if node in assignment.arrays else {}
+    return {"lanes": assignment.lanes[step]} if step in assignment.lanes else {}

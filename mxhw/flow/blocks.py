@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from mxhw.errors import InputError
-from mxhw.flow.assignments import assignment_for
+from mxhw.flow.assignments import assignment_for, chosen_sizes
 from mxhw.hardware import Platform, load_platform
 from mxhw.ir import Assignment, Graph
 from mxhw.models import capture, load_model, read_ids, windows
@@ -247,7 +247,7 @@ def emit_part(
     check_design_name(name)
     keys = settings.keys if settings.keys is not None else int(tokens.shape[1])
     lowered = lower_graph(graph, assignment, ranges, nodes=None if part == WHOLE else part, keys=keys)
-    plan = plan_design(lowered, platform=settings.platform, fixed=_arrays(lowered, assignment, settings.rows))
+    plan = plan_design(lowered, platform=settings.platform, fixed=_sizes(lowered, assignment, settings.rows))
     values = _stimulus(graph, assignment, ranges, lowered, tokens)
     emitted = emit_dataflow(
         lowered,
@@ -274,15 +274,12 @@ def _stimulus(
     return dict(integer_inputs(lowered, tokens, whole=whole))
 
 
-def _arrays(lowered: LoweredGraph, assignment: Assignment, rows: int | None) -> Mapping[str, dict[str, int]]:
-    """Return the arrays that the assignment has for linear steps of the part; ``rows`` replaces theirs."""
-    arrays = {}
+def _sizes(lowered: LoweredGraph, assignment: Assignment, rows: int | None) -> Mapping[str, dict[str, int]]:
+    """Return the sizes that the assignment has for steps of the part; ``rows`` replaces those of its arrays."""
+    found = {}
     for step in lowered.steps.values():
-        if step.operation.kind != "linear":
-            continue
-        sizes = {} if rows is None else {"rows": rows}
-        if step.node in assignment.arrays:
-            sizes = dict(zip(("rows", "columns"), assignment.arrays[step.node], strict=True)) | sizes
+        sizes = {} if rows is None or step.operation.kind != "linear" else {"rows": rows}
+        sizes = chosen_sizes(assignment, step.name, step.node, step.operation.kind) | sizes
         if sizes:
-            arrays[step.name] = sizes
-    return arrays
+            found[step.name] = sizes
+    return found

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mxhw.errors import InputError
-from mxhw.flow.assignments import assignment_for, checked_assignment
+from mxhw.flow.assignments import assignment_for, checked_assignment, chosen_sizes
 from mxhw.flow.blocks import CALIBRATION, CALIBRATION_TOKENS, CALIBRATION_WINDOWS, EmittedPart, design_name
 from mxhw.hardware import Platform, load_platform
 from mxhw.ir import Assignment, Graph
@@ -182,7 +182,7 @@ def emit_lowered(
     """
     port = settings.weight_port
     planned = lowered if port is None else with_weight_port(lowered, port)
-    plan = plan_language(planned, platform=platform, fixed=_columns(lowered, assignment))
+    plan = plan_language(planned, platform=platform, fixed=_sizes(lowered, assignment))
     if port is not None:
         lowered = with_shares(lowered, port, plan.parallelism)
     emitted = emit_language(
@@ -239,12 +239,15 @@ def _host(loaded: LoadedModel) -> HostFiles:
     return HostFiles(tokenizer=found, bos=begin if isinstance(begin, int) else None, eos=ends[0] if ends else None)
 
 
-def _columns(lowered: LanguageGraph, assignment: Assignment) -> Mapping[str, dict[str, int]]:
-    """Return the columns of the arrays that the assignment has; tokens come one by one, so that rows are not used."""
-    whole = lowered.whole.steps
-    nodes = {name: whole[members[0]].node for name, members in lowered.members.items()}
-    return {
-        name: {"columns": assignment.arrays[node][1]}
-        for name, node in nodes.items()
-        if node in assignment.arrays and lowered.steps[name].operation.kind == "linear"
-    }
+def _sizes(lowered: LanguageGraph, assignment: Assignment) -> Mapping[str, dict[str, int]]:
+    """Return the sizes that the assignment has, those of the first layer where several share a step.
+
+    Tokens come one by one, so that rows of arrays are not used.
+    """
+    found = {}
+    for name, members in lowered.members.items():
+        step = lowered.whole.steps[members[0]]
+        sizes = chosen_sizes(assignment, step.name, step.node, lowered.steps[name].operation.kind)
+        if kept := {each: size for each, size in sizes.items() if each != "rows"}:
+            found[name] = kept
+    return found

@@ -100,9 +100,6 @@ def _node(prepared: Prepared, assignment: Assignment, name: str, values: Mapping
             continue  # a search does not choose it, and a page of designs has nothing to say about it
         stored, elements = site_bits(info, site, assignment, 1, sequence)
         bits[site.operand] = stored / elements
-    area = sum(values["logic"].values())
-    if prepared.platform.kind == "asic":
-        area += sum(values["memory"].values())
     return NodeRow(
         node=name,
         op=info.op,
@@ -112,13 +109,13 @@ def _node(prepared: Prepared, assignment: Assignment, name: str, values: Mapping
         array=(values["rows"], values["columns"]),
         macs=values["macs"],
         cycles=values["cycles"],
-        area=area,
+        area=_area(values["resources"]),
         energy=None if values["energy"] is None else sum(values["energy"].values()),
     )
 
 
 def _area(resources: Mapping[str, float]) -> float:
-    return float(resources["area"] if "area" in resources else resources["lut"])
+    return float(resources["area"] if "area" in resources else resources.get("lut", 0.0))
 
 
 def _label(assignment: Assignment) -> str:

@@ -3,13 +3,12 @@
 from mxhw.passes.analysis.calibrate import Calibrate, CalibrateConfig, outlier_ratios
 from mxhw.passes.analysis.deviation import Deviation
 from mxhw.passes.analysis.evaluate import Evaluate, EvaluateConfig, Evaluation, design_cost
-from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
+from mxhw.passes.analysis.hardware import HardwareCosts, HardwareReport, NoHardwareError, evaluate_hardware
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.per_node import Comparison, NodeError, PerNode, PerNodeConfig, compare_nodes
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
 from mxhw.passes.analysis.sensitivity import Sensitivity, SensitivityConfig, sensitivities
 from mxhw.passes.analysis.streamed import StreamedQualities, streamed_calibration, streamed_quality
-from mxhw.passes.analysis.units import UnitFactory, gemm_unit
 
 __all__ = [
     "Calibrate",
@@ -19,8 +18,10 @@ __all__ = [
     "Evaluate",
     "EvaluateConfig",
     "Evaluation",
+    "HardwareCosts",
     "HardwareReport",
     "Ledger",
+    "NoHardwareError",
     "NodeError",
     "PerNode",
     "PerNodeConfig",
@@ -29,11 +30,9 @@ __all__ = [
     "Sensitivity",
     "SensitivityConfig",
     "StreamedQualities",
-    "UnitFactory",
     "compare_nodes",
     "design_cost",
     "evaluate_hardware",
-    "gemm_unit",
     "ledger",
     "outlier_ratios",
     "sensitivities",

@@ -7,10 +7,9 @@ from typing import Any, Literal
 from mxhw.errors import InputError
 from mxhw.hardware import Platform
 from mxhw.ir import Assignment, Graph
-from mxhw.passes.analysis.hardware import HardwareReport, evaluate_hardware
+from mxhw.passes.analysis.hardware import HardwareReport, NoHardwareError, evaluate_hardware
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
-from mxhw.passes.analysis.units import UnitFactory
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.transform.lower import IntegerModel, lower_graph
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
@@ -130,8 +129,8 @@ class Evaluate(Pass):
 
 def design_cost(graph: Graph, assignment: Assignment, platform: Platform, sequence: int) -> HardwareReport | None:
     """Return what a design costs for one window; None if no unit computes any of its GEMMs."""
-    factory = UnitFactory(graph, sequence)
-    if not factory.nodes(assignment.formats).names:
+    arrays = {info.name: assignment.array(info.name) for info in graph.gemms}
+    try:
+        return evaluate_hardware(graph, replace(assignment, arrays=arrays), platform, sequence)
+    except NoHardwareError:
         return None
-    complete = replace(assignment, arrays={info.name: assignment.array(info.name) for info in graph.gemms})
-    return evaluate_hardware(graph, complete, platform, sequence, factory=factory)

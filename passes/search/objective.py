@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mxhw.errors import InputError, nearest
-from mxhw.hardware import Platform, plan_arrays
+from mxhw.hardware import Platform
 from mxhw.ir import Assignment, Graph
-from mxhw.passes.analysis.hardware import HardwareReport, hardware_report
+from mxhw.passes.analysis.hardware import HardwareCosts, HardwareReport
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
-from mxhw.passes.analysis.units import UnitFactory
 from mxhw.passes.search.space import Design
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
@@ -74,7 +73,7 @@ class Problem:
     objective: HardwareObjective = "cycles"
     quality: QualityMeasure = "kl"
     cache: WeightCache = field(default_factory=WeightCache)
-    units: UnitFactory = field(init=False)
+    costs: HardwareCosts = field(init=False)
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -89,7 +88,7 @@ class Problem:
                 f"objective {self.objective!r} needs the energy of platform {self.platform.name!r}, which is unknown; "
                 "choose cycles, area or bits, or an ASIC platform"
             )
-        self.units = UnitFactory(self.graph, self.sequence)
+        self.costs = HardwareCosts(self.graph, self.platform, self.sequence)
 
     def plan(self, design: Design) -> Planned:
         """Return the design with its arrays, and what it costs; no forward pass is needed for that.
@@ -107,11 +106,10 @@ class Problem:
                     "computed for it; use objective 'bits'"
                 )
             return Planned(Assignment(model, formats, {}, {"family": design.family}), None)
-        nodes = self.units.nodes(design.formats)
-        plan = plan_arrays(nodes.names, nodes.batch, self.platform, design.rows, share=design.share)
-        report = hardware_report(plan, nodes, self.platform, self.sequence, self.units.total_macs())
+        planned = self.costs.plan(formats, design.rows, design.share)
         notes = {"family": design.family, "rows": design.rows, "share": design.share}
-        return Planned(Assignment(model, formats, plan.arrays(), notes), report)
+        assignment = Assignment(model, formats, planned.arrays, notes, lanes=planned.lanes)
+        return Planned(assignment, planned.report)
 
     def evaluate(self, planned: Planned) -> Outcome:
         """Return the outcome of a planned design: its quality on the text, and its bits."""

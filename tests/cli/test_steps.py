@@ -61,16 +61,6 @@ def test_evaluate_of_formats_without_hardware_has_no_cost(
     assert mxhw_command(*words, "--json").json["hardware"] is None
 
 
-def test_cost_sizes_arrays_where_the_assignment_has_none(mxhw_command: Command, model: Path) -> None:
-    ran = mxhw_command("cost", model, "--sequence", 16, "--rows", 2, "--json")
-    assert ran.code == 0, ran.err
-    nodes = ran.json["nodes"].values()
-    assert ran.json["interval"] == max(node["cycles"] for node in nodes)
-    assert ran.json["cycles"] == sum(node["cycles"] for node in nodes)
-    assert all(node["rows"] == 2 for node in nodes)
-    assert "slowest GEMM" in mxhw_command("cost", model, "--sequence", 16).out
-
-
 def test_emit_cosim_and_report_of_one_layer(mxhw_command: Command, model: Path, text: Path, tmp_path: Path) -> None:
     out, node = tmp_path / "out", "model.layers.0.self_attn.k_proj"
     array = Assignment("tiny", {f"{node}:weight": "bitmod3", f"{node}:input": "int8-e8m0"}, {node: (2, 2)})

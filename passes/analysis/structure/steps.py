@@ -217,7 +217,7 @@ def _key(steps: Steps, group: Group) -> Hashable:
         choices.general,
         tuple([formats.get(key) for key in group.sites]),
         tuple([(each, steps.bits.get(each)) for each in sources if each is not None]),
-        tuple([name for (source, _), name in steps.encoders.items() if source in sources]),
+        tuple([(fmt, name) for (source, fmt), name in steps.encoders.items() if source in sources]),
         group.first.name in steps.summands,
     )
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
 from mxhw.ir.coverage import uncovered
 from mxhw.ir.symbolic import size_at
@@ -12,7 +13,7 @@ from mxhw.passes.analysis import (
     QualityEvaluator,
     Sensitivity,
     SensitivityConfig,
-    UnitFactory,
+    evaluate_hardware,
     ledger,
 )
 from mxhw.passes.search import SearchSpace, SpaceConfig
@@ -64,11 +65,11 @@ def test_sensitivity_measures_convolutions_too() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_cost_names_what_has_no_unit(name: str) -> None:
     graph = captured(name)
-    nodes = UnitFactory(graph, 16).nodes(uniform(graph, "bitmod4", "int8-e8m0").formats)
+    report = evaluate_hardware(graph, uniform(graph, "bitmod4", "int8-e8m0"), load_platform("asap7"), 16)
     emulated = {info.name for info in graph.nodes.values() if info.op in ("matmul", "conv")}
-    assert set(nodes.without) == emulated != set()
+    assert {name for name in report.without if graph.nodes[name].macs} == emulated != set()
     missing = sum(size_at(graph.nodes[node].macs, 1, 16) for node in emulated)
-    assert nodes.macs() == UnitFactory(graph, 16).total_macs() - missing
+    assert report.mac_coverage == pytest.approx(1 - missing / graph.macs(1, 16))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

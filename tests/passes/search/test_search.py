@@ -1,6 +1,7 @@
 """A search is deterministic, survives being killed, continues where it was, and refuses the wrong file."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from mxhw.errors import InputError
 from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
-from mxhw.passes.analysis import Evaluate, EvaluateConfig, evaluate_hardware
+from mxhw.passes.analysis import Evaluate, EvaluateConfig, HardwareCosts, evaluate_hardware
 from mxhw.passes.search import Search, SearchConfig, SearchResult, search, seed_designs
 from mxhw.passes.search.seeds import MIXES
 from tests.passes.search.tiny import TOKENS, tiny_graph, tiny_problem, tiny_search, tiny_space
@@ -135,7 +136,8 @@ def test_records_hold_what_reports_need(graph: Graph, through: SearchResult) -> 
         hardware = evaluate_hardware(graph, record.assignment, problem.platform, TOKENS)
         assert record.outcome["hardware"] == hardware.totals()
         assert record.values == (again.quality.kl, hardware.interval)
-        assert hardware.mac_coverage == 1
+        in_integers = all(name != "dialect4-online" for key, name in record.assignment.formats.items() if "hs" in key)
+        assert (hardware.mac_coverage == 1) == in_integers  # attention in DialectFP4 has no RTL
         assert hardware.resources["area"] <= 2e5
         assert Assignment.from_json(record.to_json()["assignment"]) == record.assignment
 
@@ -243,14 +245,11 @@ def test_designs_that_do_not_fit_are_skipped_and_counted(graph: Graph) -> None:
 
 
 def smallest(problem, design) -> float:
-    """Return the area of a design's smallest arrays."""
-    import numpy as np
-
-    from mxhw.hardware import gemm_costs
-
-    nodes = problem.units.nodes(design.formats)
-    ones = np.ones((len(nodes.names), 1), dtype=np.int64)
-    return float(gemm_costs(nodes.batch, design.rows, ones, problem.platform).resource("area").sum())
+    """Return the area of a design at its smallest sizes."""
+    tight = HardwareCosts(problem.graph, problem.platform.with_budget(area=1), TOKENS)
+    with pytest.raises(InputError) as refused:
+        tight.plan(design.formats, design.rows)
+    return float(re.search(r"needs ([\d,]+) um2", str(refused.value)).group(1).replace(",", ""))
 
 
 def test_spaces_without_hardware_are_refused(graph: Graph) -> None:

@@ -1,13 +1,11 @@
 """Arrays never exceed the budget, and the records in the graph are those of the report."""
 
-from time import perf_counter
-
 import pytest
 
 from mxhw.errors import InputError
-from mxhw.hardware import load_platform, plan_arrays
+from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
-from mxhw.passes.analysis import UnitFactory, evaluate_hardware
+from mxhw.passes.analysis import evaluate_hardware
 from mxhw.passes.transform import Parallelize, ParallelizeConfig
 
 
@@ -21,12 +19,13 @@ def test_records_arrays_and_report_agree(tiny: Graph, uniform) -> None:
     made = config(uniform, platform)
     result = Parallelize(made)(tiny)
     arrays = {name: tuple(size) for name, size in result.report["arrays"].items()}
-    again = evaluate_hardware(tiny, Assignment("tiny", made.assignment.formats, arrays), platform, 16)
+    assignment = Assignment("tiny", made.assignment.formats, arrays, lanes=result.report["lanes"])
+    again = evaluate_hardware(tiny, assignment, platform, 16)
     assert again.totals() == {key: result.report[key] for key in again.totals()}
     for info in result.graph.gemms:
         hardware = info.hardware
         assert hardware is not None
-        assert (hardware.parallelism["rows"], hardware.parallelism["columns"]) == arrays[info.name]
+        assert (hardware.parallelism["rows"], hardware.parallelism["columns"]) == arrays.get(info.name, (1, 1))
         assert hardware.initiation_interval == again.nodes[info.name]["cycles"]
         assert hardware.energy == pytest.approx(sum(again.nodes[info.name]["energy"].values()) * 1e-12)
     assert all(info.hardware is None for info in tiny.gemms)
@@ -43,7 +42,7 @@ def test_never_over_budget_and_never_slower_with_more(tiny: Graph, uniform, shar
 
 def test_too_small_a_platform_says_need_and_budget(tiny: Graph, uniform) -> None:
     platform = load_platform("asap7").with_budget(area=100)
-    with pytest.raises(InputError, match=r"'asap7' is too small: the smallest arrays need [\d,]+ um2 of 100"):
+    with pytest.raises(InputError, match=r"'asap7' is too small: the design needs [\d,]+ um2 \(area\) of 100"):
         Parallelize(config(uniform, platform))(tiny)
 
 
@@ -52,17 +51,5 @@ def test_fpga_budget_counts_every_resource(tiny: Graph, uniform) -> None:
     report = Parallelize(config(uniform, platform))(tiny).report
     assert report["resources"]["lut"] <= 150_000
     assert report["resources"]["bram"] <= 60
-    with pytest.raises(InputError, match="36 Kb block of 1"):
+    with pytest.raises(InputError, match=r"36 Kb block \(bram\) of 1"):
         Parallelize(config(uniform, platform.with_budget(bram=1), sequence=512))(tiny)
-
-
-def test_a_plan_of_many_nodes_takes_milliseconds(tiny: Graph, uniform) -> None:
-    factory = UnitFactory(tiny, 16)
-    nodes = factory.nodes(uniform("bitmod4", "int8-e8m0", "int8-e8m0").formats)
-    platform = load_platform("asap7")
-    times = []
-    for _ in range(5):
-        started = perf_counter()
-        plan_arrays(nodes.names, nodes.batch, platform, 4)
-        times.append(perf_counter() - started)
-    assert min(times) < 0.02  # 5 ms wanted for 37 nodes; this bound leaves room for a loaded machine
