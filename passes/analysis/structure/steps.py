@@ -239,7 +239,7 @@ def _make(steps: Steps, group: Group) -> None:
 
 def elements(shape: Iterable[object]) -> int:
     """Return the elements a token of a shape: those of one token of one sequence."""
-    return prod(size_at(size, 1, 1) for size in shape)  # type: ignore[arg-type]
+    return prod(int(size_at(size, 1, 1)) for size in shape)  # type: ignore[arg-type]
 
 
 def formats_of(steps: Steps, group: Group, operand: str) -> tuple[Format, ...]:

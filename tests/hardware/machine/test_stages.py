@@ -36,6 +36,7 @@ def test_streams_of_experts_are_gathered_to_what_their_readers_take() -> None:
     joined = gathered(fused)
     added = {name: step.unit for name, step in joined.steps.items() if isinstance(step.unit, Gathering)}
     assert [(unit.given, unit.wanted) for unit in added.values()] == [
+        (TINY.columns, 4),  # the router's columns, of which four are experts
         (4 * TINY.ffn, 2 * TINY.ffn),
         (2 * TINY.hidden, TINY.hidden),
     ]
