@@ -50,6 +50,11 @@ def cost(
             "constants=inside|layers; default: the first that fits. May be repeated.",
         ),
     ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=AMOUNT", help="Another budget of the platform: area=5e7. May be repeated."),
+    ] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB of memory outside, where it is not the platform's.")] = None,
     port: Annotated[
         int | None, typer.Option(min=32, help="Bits of a beat of memory outside; default: what is quickest.")
     ] = None,
@@ -73,7 +78,11 @@ def cost(
     from mxhw.passes.analysis import ledger
 
     output = Output(as_json=json)
-    target, places = load_platform(platform), _places(place or [])
+    target, places = load_platform(platform), _pairs("--place", "weights=tiles", place or [])
+    if budget:
+        target = target.with_budget(**_amounts(budget))
+    if memory is not None:
+        target = target.with_memory(memory)
     loaded = load_skeleton(model) if config_only else load_model(model)
     prefill, decode = _lengths(loaded.at_most_context(_PREFILL + _DECODE), prefill, decode)
     graph = capture(loaded, batch=1, sequence=max(1, prefill + decode))
@@ -103,15 +112,27 @@ def cost(
     )
 
 
-def _places(words: list[str]) -> dict[str, str]:
+def _pairs(option: str, example: str, words: list[str]) -> dict[str, str]:
     from mxhw.errors import InputError
 
     found = {}
     for word in words:
-        name, equals, where = word.partition("=")
+        name, equals, value = word.partition("=")
         if not equals:
-            raise InputError(f"--place takes WHAT=WHERE, for instance weights=tiles, not {word!r}")
-        found[name.strip()] = where.strip()
+            raise InputError(f"{option} takes NAME=VALUE, for instance {example}, not {word!r}")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _amounts(words: list[str]) -> dict[str, float]:
+    from mxhw.errors import InputError
+
+    found = {}
+    for name, text in _pairs("--budget", "area=5e7", words).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise InputError(f"budget {name!r} must be a number, not {text!r}") from None
     return found
 
 

@@ -106,7 +106,7 @@ def _node(prepared: Prepared, assignment: Assignment, name: str, values: Mapping
         unit=values["unit"],
         formats={site.operand: assignment.formats[site.key] for site in info.sites if site.key in assignment.formats},
         bits=bits,
-        array=(values["rows"], values["columns"]),
+        array=(values["rows"], values["lanes"] if values["unit"] == "attention" else values["columns"]),
         macs=values["macs"],
         cycles=values["cycles"],
         area=_area(values["resources"]),

@@ -26,6 +26,7 @@ __all__ = [
 
 FAMILY_COLOURS = {"bitmod": "#1f6f8b", "dialect": "#d1603d"}
 CHOSEN_COLOUR = "#2b2b2b"
+UNIT_COLOURS = {**FAMILY_COLOURS, "attention": "#7d7d8c"}
 FAMILY_NAMES = {"bitmod": "BitMoD bit-serial", "dialect": "DialectFP4"}
 PLOTS_ACROSS = 3
 
@@ -178,7 +179,7 @@ def breakdown(design: Design) -> go.Figure:
                 y=names,
                 orientation="h",
                 showlegend=False,
-                marker={"color": [FAMILY_COLOURS[node.unit] for node in design.nodes]},
+                marker={"color": [UNIT_COLOURS[node.unit] for node in design.nodes]},
                 customdata=[f"{n.array[0]}×{n.array[1]} {n.unit}" for n in design.nodes],
                 hovertemplate="%{y}: %{x:.4g} (%{customdata})<extra></extra>",
             ),

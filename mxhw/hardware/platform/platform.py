@@ -92,6 +92,22 @@ class Platform:
             budget[resource] = Quantity(float(amount), budget[resource].unit, "given by the user")
         return replace(self, budget=budget)
 
+    def with_memory(self, capacity: float) -> "Platform":
+        """Return this platform with so many GiB of its main memory outside.
+
+        Raises
+        ------
+        InputError
+            If it has no memory outside, or the capacity is not positive.
+        """
+        if not self.offchip:
+            raise InputError(f"platform {self.name!r} has no memory outside whose capacity could be given")
+        if not 0 < capacity < inf:
+            raise InputError(f"the capacity of memory outside must be positive and finite, not {capacity!r} GiB")
+        name, memory = next(iter(self.offchip.items()))
+        larger = replace(memory, capacity=Quantity(float(capacity), memory.capacity.unit, "given by the user"))
+        return replace(self, offchip={**self.offchip, name: larger})
+
     @property
     def has_energy(self) -> bool:
         """Whether there is a figure for the dynamic energy of all that a design is made of."""
