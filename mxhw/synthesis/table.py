@@ -1,11 +1,14 @@
-"""Measure the table of sizes that the cost model reads, `mxhw/hardware/data/pe_area.json`.
+"""Measure what the cost model reads: `pe_area.json` and `unit_sizes.json` in `mxhw/hardware/data`.
 
     python -m mxhw.synthesis.table --liberty ../shared/liberty [--target asap7] [--only 'bitmod_*'] [--jobs 2]
 
 Targets: `generic` (yosys' cells, NAND2), the cell libraries ASAP7 and IHP SG13G2, the FPGA families. What has been
 measured of the same RTL with the same tools is kept, so that an interrupted run goes on where it stopped, and a change
-of one unit costs one unit; the file is written after every result. Entries that are no longer in the library of
+of one unit costs one unit; the files are written after every result. Entries that are no longer in the library of
 hardware are dropped by a run that covers all of a target.
+
+The first file has parts and the catalogue's units, each measured with all scripts; the second one the points of
+:mod:`.grid`, measured with one script (:mod:`.points`), and what :mod:`.fit` makes of them.
 """
 
 import argparse
@@ -24,10 +27,12 @@ from typing import Any
 from mxhw.errors import InputError, nearest
 from mxhw.files import write_text
 from mxhw.synthesis.asic import RECIPES, count_gates, map_to_cells
+from mxhw.synthesis.fit import fit_file
 from mxhw.synthesis.fpga import FAMILIES, clock_wrapper
 from mxhw.synthesis.liberty import Library, open_library
 from mxhw.synthesis.measure import resources_on, tool_versions
 from mxhw.synthesis.parts import Part, all_parts
+from mxhw.synthesis.points import LIBRARIES, SIZES, SizeFile, drop_other_points, measure_points
 from mxhw.synthesis.yosys import Source, source_of
 
 __all__ = ["TARGETS", "Job", "Target", "main", "plan", "run"]
@@ -226,6 +231,22 @@ def _work(
     return failed
 
 
+def _points(
+    path: Path, targets: list[Target], libraries: dict[str, Library], only: str, say: Callable[[str], None]
+) -> int:
+    """Measure the points that are missing and fit sizes to them; return how many failed."""
+    chosen = [(each.name, libraries.get(each.name), each.clock) for each in targets if each.name in LIBRARIES]
+    if not chosen:
+        return 0
+    sizes = SizeFile(path)
+    failed = measure_points(sizes, chosen, lambda point: fnmatchcase(point.label, only), say)
+    if only == "*":
+        drop_other_points(sizes, [name for name, _, _ in chosen])
+    fit_file(sizes)
+    sizes.write()
+    return failed
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure what is missing; 0 if all of it could be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -235,6 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="measure also what has not changed")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=TABLE)
+    parser.add_argument("--sizes", type=Path, help=f"default: {SIZES.name} beside the other file")
     given = parser.parse_args(arguments)
 
     def say(text: str) -> None:
@@ -250,6 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
         jobs = list(plan(targets, given.only, {} if given.again else table.libraries))
         say(f"{len(jobs)} entries to measure")
         failed = _work(jobs, libraries, table, given.jobs, say)
+        failed += _points(given.sizes or given.out.with_name(SIZES.name), targets, libraries, given.only, say)
     if given.only == "*":
         table.drop_others(targets)
         table.write()

@@ -21,6 +21,7 @@ from amaranth.lib import wiring
 from mxhw.errors import InputError, require_extra
 
 __all__ = [
+    "BLACK_BOXES",
     "Source",
     "YosysCrashError",
     "YosysError",
@@ -38,7 +39,7 @@ design = libyosys.Design()
 for command in open(sys.argv[1], encoding="utf-8"):
     libyosys.run_pass(command.strip(), design)
 """
-_BLACK_BOXES = """
+BLACK_BOXES = """
 (* blackbox *) module mxhw_rom #(parameter WIDTH = 8, DEPTH = 1, ADDRESS = 1, FILE = "")
   (input clk, input enable, input [ADDRESS-1:0] address, output [WIDTH-1:0] data); endmodule
 (* blackbox *) module mxhw_ram #(parameter WIDTH = 8, DEPTH = 1, ADDRESS = 1)
@@ -155,7 +156,7 @@ class Source:
         (folder / f"{self.name}.il").write_text(self.text, encoding="utf-8")
         boxes: tuple[str, ...] = ()
         if self.boxed_bits:
-            (folder / "memories.v").write_text(_BLACK_BOXES, encoding="utf-8")
+            (folder / "memories.v").write_text(BLACK_BOXES, encoding="utf-8")
             boxes = ("read_verilog -lib memories.v",)
         return (*boxes, f"read_rtlil {self.name}.il")
 

@@ -53,8 +53,8 @@ class HardwareReport:
     energies : mapping of str to float
         `energy` by term: logic, and memories by what they hold; those that are known.
     nodes : mapping of str to mapping
-        Per GEMM node: unit, weight_type, rows, columns, lanes, accumulator_bits, cycles, macs, resources, memories [bits], energy;
-        what stands around its array is counted with it.
+        Per GEMM node: unit, weight_type, rows, columns, lanes, accumulator_bits, interface, cycles, macs, resources,
+        memories [bits], energy; what stands around its array is counted with it.
     without : tuple of str
         Nodes that work without hardware: nothing is charged for those whose kind or formats have no unit; experts and
         attention in DialectFP4 are charged for, but have no RTL.

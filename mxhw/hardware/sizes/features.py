@@ -24,10 +24,12 @@ class Fabric:
     ----------
     dsp : widths of the signed operands of a DSP block; None where there are none (cell libraries).
     queue_words : words of the LUT memories that short queues are made of; None where they are registers.
+    spared : bits that an operand may have beyond a block, whose products are left to LUTs.
     """
 
     dsp: tuple[int, int] | None = None
     queue_words: int | None = None
+    spared: int = 0
 
     def queue(self, words: int, bits: int) -> float:
         """Return what the words of a short queue are made of: bits of registers, or of whole LUT memories."""
@@ -35,7 +37,7 @@ class Fabric:
 
 
 FABRICS: Mapping[str, Fabric] = {
-    "ecp5": Fabric((18, 18), 16),  # MULT18X18D, TRELLIS_DPR16X4
+    "ecp5": Fabric((18, 18), 16, spared=1),  # MULT18X18D, TRELLIS_DPR16X4
     "xilinx": Fabric((27, 18), 32),  # DSP48E2, RAM32M16
 }
 
@@ -82,7 +84,7 @@ class Features:
             if fabric.dsp is None:
                 found[each.name] = found.get(each.name, 0.0) + each.count * (each.a - 2) * (each.b - 2)
                 continue
-            parts = _parts(each.a, each.b, fabric.dsp)
+            parts = _parts(each.a, each.b, fabric.dsp, fabric.spared)
             dsp += each.count * parts
             found["joined"] = found.get("joined", 0.0) + each.count * (parts - 1) * (each.a + each.b)
         return Features(group, amounts, found, dsp)
@@ -113,14 +115,11 @@ def address(words: int) -> int:
     return max(0, words - 1).bit_length()
 
 
-def _parts(a: int, b: int, dsp: tuple[int, int]) -> int:
-    """Return the blocks of a multiplier: operands are cut to signed parts, of which all but the highest lose a bit.
-
-    A part of a single bit is no multiplication: LUTs do it.
-    """
+def _parts(a: int, b: int, dsp: tuple[int, int], spared: int) -> int:
+    """Return the blocks of a multiplier: operands are cut to signed parts, of which all but the highest lose a bit."""
 
     def cut(bits: int, most: int) -> int:
-        return 1 if bits <= most + 1 else 1 + -(-(bits - most) // (most - 1))
+        return 1 if bits <= most + spared else 1 + -(-(bits - most) // (most - 1))
 
     wide, narrow = dsp
     return min(cut(a, wide) * cut(b, narrow), cut(a, narrow) * cut(b, wide))

@@ -239,7 +239,8 @@ def _make(steps: Steps, group: Group) -> None:
 
 def elements(shape: Iterable[object]) -> int:
     """Return the elements a token of a shape: those of one token of one sequence."""
-    return prod(int(size_at(size, 1, 1)) for size in shape)  # type: ignore[arg-type]
+    sizes: list[int] = [size_at(size, 1, 1) for size in shape]  # type: ignore[arg-type]
+    return prod(sizes)
 
 
 def formats_of(steps: Steps, group: Group, operand: str) -> tuple[Format, ...]:
@@ -306,6 +307,7 @@ def narrowed(steps: Steps, base: str, node: str, source: str, length: int) -> st
         reduced_bits=min(bits, REDUCED_BITS),
         multiplier_bits=ONE_BITS,
         output_bits=STREAM_BITS,
+        constant_terms=1,
     )
     return steps.add(name, node, unit, (source,), lanes_in=(1,), lanes=1, bits=STREAM_BITS)
 

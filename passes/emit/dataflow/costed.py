@@ -128,6 +128,7 @@ def _requantize(operation: ops.Operation, placed: Placed) -> Unit:
     layers = members_of(operation)
     spec, length = layers[0].spec, layers[0].x.length
     multipliers = [each.spec.multipliers * (length // each.spec.length) for each in layers]
+    constants = _constants(multipliers, placed, spec.multiplier_bits)
     return Requantize(
         length=length,
         lanes=placed.output.lanes,
@@ -135,7 +136,9 @@ def _requantize(operation: ops.Operation, placed: Placed) -> Unit:
         reduced_bits=spec.widths.reduced,
         multiplier_bits=spec.multiplier_bits,
         output_bits=spec.output_bits,
-        **_constants(multipliers, placed, spec.multiplier_bits),
+        kept_bits=spec.widths.rounded,
+        constant_terms=0 if constants["constant_words"] else int(spec.multipliers[0]).bit_count(),
+        **constants,
     )
 
 
@@ -320,9 +323,9 @@ def _pass_order(operation: ops.PassOrder, placed: Placed) -> Unit:
 @register_record(ops.TokenSelect)
 def _token_select(operation: ops.TokenSelect, placed: Placed) -> Unit:
     sequences, capacity = operation.x.sequences, placed.component.capacity  # type: ignore[attr-defined]
-    # A token and a count a sequence stand in registers; sequences wait in a queue.
+    # A token and a count a sequence stand in registers; sequences wait in a queue, the last of them in a register.
     number = max(1, (sequences - 1).bit_length())
-    return Control(kind="token_select", lanes=sequences, bits=placed.output.bits, words=capacity, word_bits=number)
+    return Control(kind="token_select", lanes=sequences, bits=placed.output.bits, words=capacity - 1, word_bits=number)
 
 
 @register_record(ops.Field)

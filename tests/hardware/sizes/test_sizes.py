@@ -40,6 +40,7 @@ OUTLIERS = {  # beginnings of labels, and what holds of these points instead
     ("ecp5", "lut", "Requantize length=128 lanes=8 input_bits=22 "): 0.21,
     ("ecp5", "lut", "Converter given=8 lanes=1 "): 0.23,
     ("ecp5", "lut", "Control kind=token_select lanes=4 "): 0.19,
+    ("xilinx", "lut", "Rope length=128 lanes=1 heads=4 "): 0.21,
 }
 
 
@@ -80,7 +81,7 @@ def test_every_class_of_records_has_sizes() -> None:
             expected = {"area", "ff"} if platform.library in ("asap7", "sg13g2") else {"lut", "ff", "dsp"}
             assert set(found) <= expected
             assert all(found[name] >= 0 for name in expected)
-            assert found["area"] + found["lut"] > 0 or unit == Fifo(depth=1, bits=16), (unit, platform)
+            assert found["area"] + found["lut"] + found["ff"] > 0 or unit == Control(kind="field")  # wires
 
 
 def wrong(library: str, times: float = 1.0) -> Iterator[tuple[str, float, str]]:
