@@ -20,7 +20,7 @@ calibration_windows = 2
 search_windows = 4
 test_windows = 6
 [platform]
-budget = { area = 3.0e4 }
+budget = { area = 1.2e5 }
 sequence = 16
 [search]
 trials = 6

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any, Literal
 
 from mxhw.errors import InputError
 from mxhw.hardware import Platform
-from mxhw.ir import Assignment, Graph
+from mxhw.ir import Assignment, Graph, NodeInfo
 from mxhw.passes.analysis.hardware import HardwareReport, NoHardwareError, evaluate_hardware
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Quality, QualityEvaluator
@@ -129,8 +130,17 @@ class Evaluate(Pass):
 
 def design_cost(graph: Graph, assignment: Assignment, platform: Platform, sequence: int) -> HardwareReport | None:
     """Return what a design costs for one window; None if no unit computes any of its GEMMs."""
-    arrays = {info.name: assignment.array(info.name) for info in graph.gemms}
+    arrays = {info.name: _array(assignment, info) for info in graph.gemms}
     try:
         return evaluate_hardware(graph, replace(assignment, arrays=arrays), platform, sequence)
     except NoHardwareError:
         return None
+
+
+def _array(assignment: Assignment, info: NodeInfo) -> tuple[int, int]:
+    """Return the array of a node; where the assignment has none, the default, whose columns divide the outputs."""
+    rows, columns = assignment.array(info.name)
+    outputs = info.output_shape[-1]
+    if info.name in assignment.arrays or not isinstance(outputs, int):
+        return rows, columns
+    return rows, gcd(columns, outputs)

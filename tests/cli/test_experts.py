@@ -32,12 +32,13 @@ def test_capture_counts_active_experts(mxhw_command: Command, checkpoint: Path) 
 
 
 def test_cost_names_experts_as_without_hardware(mxhw_command: Command, checkpoint: Path) -> None:
-    found = mxhw_command("cost", checkpoint, "--sequence", 16, "--json").json
-    assert set(found["without"]) == NAMES
-    assert 0 < found["mac_coverage"] < 1
+    words = ("--prefill", 16, "--decode", 4, "--rows", 1, "--budget", "area=1e7", "--json")
+    found = mxhw_command("cost", checkpoint, *words).json
+    named = {name.partition(": ")[2] for name in found["without_rtl"]}
+    assert {name.removeprefix("model.layers.0.") for name in NAMES if ".0." in name} == named
     graph = captured_mixture("mixtral")
     weights = sum(graph.weight(info.name).numel() for info in graph.weighted)
-    assert found["bits"]["weight_bits"] > 4 * weights
+    assert found["ledger"]["weight_bits"] > 4 * weights
 
 
 def test_a_loaded_checkpoint_is_the_model_that_was_saved(checkpoint: Path) -> None:

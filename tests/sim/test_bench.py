@@ -65,7 +65,7 @@ def test_waves_show_the_ports_and_are_for_one_design(tmp_path: Path, cache: Path
     text = (tmp_path / "toy.vcd").read_text()
     assert re.search(r"\$var wire +16 +\S+ x_payload", text)
     assert len(text.splitlines()) > 100
-    with pytest.raises(InputError, match=r"must be a \.vcd file"):
+    with pytest.raises(InputError, match=r"must be a \.vcd"):
         run_cosim(tmp_path, engine=engine, waves=tmp_path / "toy.fst", cache=cache)
     write_toy(tmp_path / "b")
     with pytest.raises(InputError, match="waves need a single design, but there are 2"):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mxhw.arithmetic import weight_exponents
+from mxhw.errors import InputError
 from mxhw.formats import Format
 from mxhw.hardware.structure import Add, BlockUse, Design, ModelDesign
 from mxhw.ir import Graph, NodeInfo
@@ -129,13 +130,15 @@ _VECTORS_THAT_WAIT = 2
 
 def exponents_of(graph: Graph) -> Callable[[NodeInfo, Format], tuple[int, int]]:
     """Return what gives the stored exponents of DialectFP4 weights: theirs, or what is assumed without weights."""
-    if not graph.has_weights:
-        return lambda info, fmt: ASSUMED_EXPONENTS
     known: dict[tuple[str, Format], tuple[int, int]] = {}
 
     def find(info: NodeInfo, fmt: Format) -> tuple[int, int]:
         if (info.name, fmt) not in known:
-            known[info.name, fmt] = weight_exponents(fmt.integers(fmt.encode(graph.weight(info.name))))
+            try:
+                weight = graph.weight(info.name)  # of a streamed model it is read from its file now
+            except InputError:
+                return ASSUMED_EXPONENTS
+            known[info.name, fmt] = weight_exponents(fmt.integers(fmt.encode(weight)))
         return known[info.name, fmt]
 
     return find

@@ -97,7 +97,7 @@ def test_a_design_takes_the_cycles_that_are_predicted(tmp_path: Path) -> None:
     steps = [*product("early", x, 8, formats, 0, "x"), *product("late", x, 8, formats, 1, "x"), both]
     graph = IntegerGraph({"x": x}, steps, ["times"])
     sizes, tokens = {"early": {"columns": 1, "lanes": 8}, "late": {"columns": 8, "lanes": 1}}, 3
-    emit_dataflow(graph, drawn(graph, tokens), tmp_path / "design", name="exact", parallelism=sizes)
+    emit_dataflow(graph, drawn(graph, tokens), tmp_path / "design", name="exact", parallelism=sizes, fifos={})
     result = run_dataflow(tmp_path / "design")
     assert result.equal
     timed = TimedGraph(graph, place_graph(graph, sizes), np.arange(tokens), {})
