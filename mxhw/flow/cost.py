@@ -10,8 +10,8 @@ from typing import get_args
 from mxhw.errors import InputError
 from mxhw.hardware.machine import DEFAULT_CHUNK, Machine, MachineCost, Placement, machine_of
 from mxhw.hardware.platform import Platform
-from mxhw.hardware.sizing import Objective, sized_model, with_sizes
-from mxhw.hardware.structure import AttentionUnit, ModelDesign, Product, VectorUnit
+from mxhw.hardware.sizing import Objective, sized_model, sizes_of, with_sizes
+from mxhw.hardware.structure import ModelDesign, Product
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis.structure import Choices, Structurer
 
@@ -102,8 +102,7 @@ def cost_model(graph: Graph, assignment: Assignment, platform: Platform, setting
 
 def _cost(machine: Machine, settings: CostSettings, without: tuple[str, ...]) -> ModelCost:
     found = machine.cost(prefill=settings.prefill, decode=settings.decode, batch=settings.batch)
-    rows = max((step.unit.rows for _, step in machine.model.steps() if isinstance(step.unit, Product)), default=1)
-    return ModelCost(machine, found, rows, without)
+    return ModelCost(machine, found, _most_rows(machine.model), without)
 
 
 def _machine(model: ModelDesign, platform: Platform, settings: CostSettings, place: Mapping[str, str]) -> Machine:
@@ -120,7 +119,7 @@ def _sized(model: ModelDesign, platform: Platform, settings: CostSettings, objec
     smallest = _machine(model, platform, settings, settings.place)
     place = {each.name: getattr(smallest.placement, each.name) for each in fields(Placement)}
     position = max(0, (settings.prefill + settings.decode) // 2 - 1)
-    share, refused = settings.share, None
+    share = settings.share
     for _ in range(_TRIES):
         try:
             sized = sized_model(
@@ -132,11 +131,10 @@ def _sized(model: ModelDesign, platform: Platform, settings: CostSettings, objec
                 objective=objective,
                 most_columns=MOST_COLUMNS,
             )
-            arrays, lanes = _sizes(sized.design)
+            arrays, lanes = sizes_of(sized.design)
             return _machine(with_sizes(model, arrays, lanes), platform, settings, place)
-        except InputError as error:
-            refused, share = error, share * _LESS
-    assert refused is not None
+        except InputError:
+            share *= _LESS
     return smallest
 
 
@@ -152,16 +150,6 @@ def _least(machine: Machine, given: int | None) -> float:
                 served = step.unit.rows if step.unit.storage == "tiles" else machine.chunk
                 bits += len(use.layers) * step.unit.weight_bits * step.unit.active_experts / served
     return bits / rate
-
-
-def _sizes(model: ModelDesign) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    arrays, lanes = {}, {}
-    for _, step in model.steps():
-        if isinstance(step.unit, Product):
-            arrays[step.name] = step.unit.rows, step.unit.columns
-        elif isinstance(step.unit, VectorUnit | AttentionUnit):
-            lanes[step.name] = step.unit.lanes
-    return arrays, lanes
 
 
 def _step_lanes(model: ModelDesign, lanes: Mapping[str, int]) -> dict[str, int]:

@@ -31,6 +31,7 @@ from mxhw.hardware.structure import (
     Unit,
     Values,
     VectorUnit,
+    rows_of,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SizedModel",
     "resized",
     "sized_model",
+    "sizes_of",
     "unit_options",
     "with_sizes",
 ]
@@ -184,7 +186,6 @@ def sized_model(
     *,
     position: int,
     share: float = 1.0,
-    fixed: Mapping[str, Unit] | None = None,
     least: float = 0.0,
     objective: Objective = "interval",
     most_columns: int = MOST_COLUMNS,
@@ -198,7 +199,6 @@ def sized_model(
     platform : what it is built on.
     position : of the token whose cycles count.
     share : of the budget that may be used.
-    fixed : node → its unit, where it is not to be chosen.
     least : cycles a token that something else takes anyway, a memory port for instance.
     objective : "interval": the slowest step is as quick as possible, for many tokens at a time. "latency": the sum over
         all steps is as small as possible, for one token after the other.
@@ -224,7 +224,7 @@ def sized_model(
     if objective == "latency":
         # A row tile takes as long for one token as for all that it has room for.
         waits = [
-            (each.intervals * p.times * _rows(p.step.unit), each.amounts)
+            (each.intervals * p.times * rows_of(p.step.unit), each.amounts)
             for p, each in zip(places, options, strict=True)
         ]
         choice = smallest_sum(OptionTable.stacked(waits, names), room)
@@ -268,20 +268,25 @@ def _no_more(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
 
 
 def _places(model: ModelDesign) -> Iterator[_Place]:
-    parts = (model.front, *(use.design for use in model.blocks), model.back)
-    times = (1, *(len(use.layers) for use in model.blocks), 1)
-    for index, (design, often) in enumerate(zip(parts, times, strict=True)):
+    for index, (design, often) in enumerate(model.parts.values()):
         for step in design.steps.values():
             yield _Place(index, step, often)
 
 
-def _rows(unit: Unit) -> int:
-    return unit.rows if isinstance(unit, Product) else 1
-
-
 def _connecting(model: ModelDesign) -> Iterator[Unit]:
-    for design in (model.front, *(use.design for use in model.blocks), model.back):
+    for design, _ in model.parts.values():
         yield from connections(design)
+
+
+def sizes_of(model: ModelDesign) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Return the sizes of a model by step, as :func:`with_sizes` takes them: rows and columns, lanes."""
+    arrays, lanes = {}, {}
+    for _, step in model.steps():
+        if isinstance(step.unit, Product):
+            arrays[step.name] = step.unit.rows, step.unit.columns
+        elif isinstance(step.unit, VectorUnit | AttentionUnit):
+            lanes[step.name] = step.unit.lanes
+    return arrays, lanes
 
 
 def _rebuilt(model: ModelDesign, places: Sequence[_Place], units: Sequence[Unit]) -> ModelDesign:

@@ -18,8 +18,8 @@ from mxhw.hardware.platform import Platform
 from mxhw.hardware.resources import unit_resources
 from mxhw.hardware.sizes import NOTHING, Resources, unit_sizes
 from mxhw.hardware.sizes.connections import connections
-from mxhw.hardware.sizing import sized_model, with_sizes
-from mxhw.hardware.structure import AttentionUnit, ModelDesign, Product, Step, Unit, VectorUnit
+from mxhw.hardware.sizing import sized_model, sizes_of, with_sizes
+from mxhw.hardware.structure import AttentionUnit, ModelDesign, Product, Step, Unit, rows_of
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis.structure import Choices, Structure, Structurer
 
@@ -103,7 +103,10 @@ class HardwareReport:
 
 @dataclass(frozen=True)
 class PlannedDesign:
-    """Sizes that fit a platform, and what they cost; ``arrays`` and ``lanes`` as of :class:`.Assignment`."""
+    """Sizes that fit a platform, and what they cost; ``arrays`` and ``lanes`` as of :class:`.Assignment`.
+
+    Lanes are those that differ from the smallest ones, which steps have where nothing is said.
+    """
 
     arrays: Mapping[str, tuple[int, int]]
     lanes: Mapping[str, int]
@@ -155,7 +158,9 @@ class HardwareCosts:
         structure = self._structure(formats)
         model = with_sizes(structure.design, {}, {}, rows=rows)
         sized = sized_model(model, self.platform, position=(self.sequence - 1) // 2, share=share)
-        return PlannedDesign(*_sizes_of(sized.design, model), self._report(sized.design, structure.without))
+        (arrays, lanes), (_, smallest) = sizes_of(sized.design), sizes_of(model)
+        changed = {name: count for name, count in lanes.items() if count != smallest[name]}
+        return PlannedDesign(arrays, changed, self._report(sized.design, structure.without))
 
     def report(self, assignment: Assignment) -> HardwareReport:
         """Return the costs of an assignment's formats and sizes; a step that has none is as small as can be.
@@ -181,7 +186,7 @@ class HardwareCosts:
     def _report(self, model: ModelDesign, without: tuple[str, ...]) -> HardwareReport:
         steps = [step for _, step in model.steps()]
         costs = [_unit_cost(step.unit, self.platform, self.sequence) for step in steps]
-        around = list(_connecting(model, self.platform, self.sequence))
+        around = list(_connecting(model, self.platform))
         every = [*costs, *around]
         energy = sum((cost.energy for cost in every), EnergyBreakdown())
         interval = max(cost.cycles for cost in costs)
@@ -222,7 +227,7 @@ def evaluate_hardware(graph: Graph, assignment: Assignment, platform: Platform, 
 @lru_cache(maxsize=65536)
 def _unit_cost(unit: Unit, platform: Platform, tokens: int) -> _UnitCost:
     """Return what a unit costs for one sequence from position 0 on."""
-    rows = unit.rows if isinstance(unit, Product) else 1
+    rows = rows_of(unit)
     cycles = unit_cycles(unit, -(-tokens // rows) * rows)
     logic = unit_sizes(unit, platform)
     return _UnitCost(
@@ -233,24 +238,13 @@ def _unit_cost(unit: Unit, platform: Platform, tokens: int) -> _UnitCost:
     )
 
 
-def _connecting(model: ModelDesign, platform: Platform, tokens: int) -> Iterator[_UnitCost]:
+def _connecting(model: ModelDesign, platform: Platform) -> Iterator[_UnitCost]:
     """Yield what stands between steps costs; its energy is that of a part that works a cycle for each beat or less,
     which is not known here and counted as none."""
-    for design in (model.front, *(use.design for use in model.blocks), model.back):
+    for design, _ in model.parts.values():
         for unit in connections(design):
             bits = sum(shape.capacity for shape in unit.memories())
             yield _UnitCost(0, unit_resources(unit, platform), EnergyBreakdown(), bits)
-
-
-def _sizes_of(model: ModelDesign, smallest: ModelDesign) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """Return arrays of a design, and lanes where they are not those of the smallest sizes."""
-    arrays, lanes = {}, {}
-    for (_, step), (_, least) in zip(model.steps(), smallest.steps(), strict=True):
-        if isinstance(step.unit, Product):
-            arrays[step.node] = step.unit.rows, step.unit.columns
-        elif isinstance(step.unit, VectorUnit | AttentionUnit) and step.unit.lanes != least.unit.lanes:  # type: ignore[attr-defined]
-            lanes[step.name] = step.unit.lanes
-    return arrays, lanes
 
 
 def _node(parts: list[tuple[Step, _UnitCost]], macs: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import numpy as np
 from mxhw.errors import InputError
 from mxhw.hardware.cycles.rules import INDEX, SCORES, Arrival, Run, elements_of, rule_of
 from mxhw.hardware.cycles.streams import Arrivals, IntArray, Rows, Start, steady
-from mxhw.hardware.structure import AttentionUnit, Product, SoftmaxWeights, Unit
+from mxhw.hardware.structure import AttentionUnit, SoftmaxWeights, Unit, rows_of
 
 __all__ = ["unit_cycles", "unit_interval"]
 
@@ -23,7 +23,7 @@ def unit_cycles(unit: Unit, tokens: int, start: int = 0) -> int:
     """
     if tokens == 0:
         return 0
-    rows = unit.rows if isinstance(unit, Product) else 1
+    rows = rows_of(unit)
     if tokens < 0 or tokens % rows:
         raise InputError(f"a unit of {rows} rows takes a multiple of {rows} tokens, not {tokens!r}")
     if start < 0:
@@ -36,7 +36,7 @@ def unit_interval(unit: Unit, position: int = 0) -> float:
 
     Where they depend on positions: those of the tokens up to the one at ``position``, after which a sequence starts.
     """
-    rows = unit.rows if isinstance(unit, Product) else 1
+    rows = rows_of(unit)
     count = _TRIAL * rows
     positions = np.full(count, max(position, 0), dtype=np.int64)
     if isinstance(unit, AttentionUnit | SoftmaxWeights) or INDEX in elements_of(unit):

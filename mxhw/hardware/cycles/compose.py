@@ -14,11 +14,10 @@ from mxhw.errors import InputError
 from mxhw.hardware.cycles.alone import unit_interval
 from mxhw.hardware.cycles.rules import INDEX, Arrival, Run, Stream, elements_of, rule_of
 from mxhw.hardware.cycles.streams import Beats, IntArray, Rows, Start, arrive, fifo_latency
-from mxhw.hardware.structure import Design, Product
+from mxhw.hardware.structure import Design, rows_of
 
 __all__ = ["DesignCycles", "design_cycles", "design_streams"]
 
-_DEFAULT_FIFO = 2
 _OUTPUT = ""
 
 
@@ -74,7 +73,7 @@ def design_streams(design: Design, run: Run) -> dict[str, Stream]:
         for source, lanes, elements in zip(step.inputs, step.lanes_in, elements_of(step.unit), strict=False):
             if source not in streams:
                 streams[source] = _input(elements, design.inputs[source], run)
-            latency = fifo_latency(design.fifos.get((source, step.name), _DEFAULT_FIFO))
+            latency = fifo_latency(design.depth(source, step.name))
             stream = streams[source]
             if isinstance(stream, Rows):
                 arrivals.append(stream.later(latency))
@@ -97,7 +96,7 @@ def _run(design: Design, tokens: int, start: int) -> Run:
     if start < 0:
         raise InputError(f"the first token of a run must have a position of 0 or more, not {start!r}")
     for name, step in design.steps.items():
-        rows = step.unit.rows if isinstance(step.unit, Product) else 1
+        rows = rows_of(step.unit)
         if tokens % rows:
             raise InputError(f"step {name} takes {rows} tokens at once: tokens must be a multiple of it, not {tokens}")
     return Run(np.arange(start, start + tokens, dtype=np.int64))

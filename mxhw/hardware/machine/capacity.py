@@ -28,7 +28,7 @@ from mxhw.hardware.structure import (
     VectorUnit,
 )
 
-__all__ = ["Capacity", "capacity", "designs_of", "first_that_fits"]
+__all__ = ["Capacity", "capacity", "first_that_fits"]
 
 _GIB = float(8 << 30)
 LOOP = "loop"
@@ -89,15 +89,9 @@ class Capacity:
             yield from units
 
 
-def designs_of(model: ModelDesign) -> dict[str, tuple[Design, int]]:
-    """Return every part by name, with the layers that it serves; ends serve one."""
-    blocks = {f"block {i}": (use.design, len(use.layers)) for i, use in enumerate(model.blocks)}
-    return {"front": (model.front, 1), **blocks, "back": (model.back, 1)}
-
-
 def capacity(model: ModelDesign, placement: Placement, platform: Platform, chunk: int, port: int) -> Capacity:
     """Return what a model takes, whose memories are not yet placed; ``port``: bits of a beat of memory outside."""
-    made = designs_of(placed(model, placement, chunk))
+    made = placed(model, placement, chunk).parts
     steps = {(part, name): step.unit for part, (design, _) in made.items() for name, step in design.steps.items()}
     others = {part: (*connections(design), *_loaders(design, port)) for part, (design, _) in made.items()}
     if model.folded:
@@ -157,7 +151,7 @@ def _outside(model: ModelDesign, placement: Placement) -> dict[str, float]:
         if bits:
             found[what] = found.get(what, 0.0) + bits
 
-    for part, (design, layers) in designs_of(model).items():
+    for part, (design, layers) in model.parts.items():
         block = part.startswith("block")
         for step in design.steps.values():
             unit = step.unit

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mxhw.errors import InputError
-from mxhw.hardware.machine.capacity import LOOP, Capacity, designs_of, first_that_fits
+from mxhw.hardware.machine.capacity import LOOP, Capacity, first_that_fits
 from mxhw.hardware.machine.energy import Spans
 from mxhw.hardware.machine.parts import parts_of
 from mxhw.hardware.machine.passes import Part
@@ -102,7 +102,7 @@ class Machine:
         """Sequences that caches have room for."""
         rooms = [
             step.unit.banks // layers
-            for design, layers in designs_of(self.model).values()
+            for design, layers in self.model.parts.values()
             for step in design.steps.values()
             if isinstance(step.unit, AttentionUnit)
         ]

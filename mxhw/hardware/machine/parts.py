@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 
-from mxhw.hardware.machine.capacity import designs_of
 from mxhw.hardware.machine.passes import Part
 from mxhw.hardware.machine.placement import KEPT_LAYERS
 from mxhw.hardware.machine.port import Port
@@ -39,5 +38,5 @@ def parts_of(model: ModelDesign, port: Port | None, keys: int, *, constants_load
             constants=min(KEPT_LAYERS, layers) if constants_loaded and name not in loops else 0,
             loop=loops.get(name, _LOOP),
         )
-        for name, (design, layers) in designs_of(model).items()
+        for name, (design, layers) in model.parts.items()
     )

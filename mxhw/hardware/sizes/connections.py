@@ -32,7 +32,6 @@ if TYPE_CHECKING:  # platforms have resources, too
 
 __all__ = ["Beat", "connections", "design_logic", "output_beat"]
 
-_REGISTERS = 2  # beats of a queue of which nothing is said
 _INDEX_BITS = 16  # of an index of which a record of control says nothing
 
 
@@ -74,7 +73,7 @@ def connections(design: Design) -> Iterator[Unit]:
         if len(readers) + leaves > 1:
             yield Fork(readers=len(readers) + leaves, bits=beat.payload)
         for step, place in readers:
-            depth = design.fifos.get((name, step.name), _REGISTERS)
+            depth = design.depth(name, step.name)
             if depth:
                 yield Fifo(depth=depth, bits=beat.payload)
             if step.lanes_in[place] != beat.lanes:

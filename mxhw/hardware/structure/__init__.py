@@ -1,7 +1,7 @@
 """What designs are made of, as plain records."""
 
 from mxhw.hardware.structure.attention import AttentionUnit, Scores, SoftmaxWeights, Values
-from mxhw.hardware.structure.design import Design, Step
+from mxhw.hardware.structure.design import DEFAULT_FIFO, Design, Step
 from mxhw.hardware.structure.functions import (
     Activation,
     Add,
@@ -18,11 +18,12 @@ from mxhw.hardware.structure.functions import (
     VectorUnit,
 )
 from mxhw.hardware.structure.model import BlockUse, ModelDesign
-from mxhw.hardware.structure.products import Product, ProductFamily, WeightStorage
+from mxhw.hardware.structure.products import Product, ProductFamily, WeightStorage, rows_of
 from mxhw.hardware.structure.streams import Control, Converter, Fifo, Fork, Loader
 from mxhw.hardware.structure.unit import MemoryShape, Unit
 
 __all__ = [
+    "DEFAULT_FIFO",
     "Activation",
     "Add",
     "AttentionUnit",
@@ -54,4 +55,5 @@ __all__ = [
     "Values",
     "VectorUnit",
     "WeightStorage",
+    "rows_of",
 ]

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 from mxhw.hardware.structure.unit import Unit
 
-__all__ = ["Design", "Step"]
+__all__ = ["DEFAULT_FIFO", "Design", "Step"]
+
+DEFAULT_FIFO = 2
+"""Beats of a queue of which nothing is said: two registers, which cut all combinational paths of a stream."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,14 @@ class Design:
     inputs : of the design → elements of a beat.
     steps : name → step.
     outputs : steps whose streams leave the design.
-    fifos : (input or step, step that reads it) → depth; those that are not named have two registers.
+    fifos : (input or step, step that reads it) → depth; see :meth:`depth`.
     """
 
     inputs: Mapping[str, int]
     steps: Mapping[str, Step]
     outputs: tuple[str, ...]
     fifos: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def depth(self, source: str, step: str) -> int:
+        """Return the depth of the queue between a stream and a step that reads it."""
+        return self.fifos.get((source, step), DEFAULT_FIFO)

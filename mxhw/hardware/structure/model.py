@@ -45,9 +45,14 @@ class ModelDesign:
         """How many layers the model has."""
         return sum(len(use.layers) for use in self.blocks)
 
+    @property
+    def parts(self) -> dict[str, tuple[Design, int]]:
+        """Every part by name, "front", "block 0" and so on, "back", with the layers that it serves; ends serve one."""
+        blocks = {f"block {i}": (use.design, len(use.layers)) for i, use in enumerate(self.blocks)}
+        return {"front": (self.front, 1), **blocks, "back": (self.back, 1)}
+
     def steps(self) -> Iterator[tuple[str, Step]]:
-        """Yield every physical step once, with the name of its part: "front", "block 0" and so on, "back"."""
-        parts = {"front": self.front, **{f"block {i}": use.design for i, use in enumerate(self.blocks)}}
-        for part, design in {**parts, "back": self.back}.items():
+        """Yield every physical step once, with the name of its part."""
+        for part, (design, _) in self.parts.items():
             for step in design.steps.values():
                 yield part, step

@@ -5,7 +5,7 @@ from typing import Literal
 
 from mxhw.hardware.structure.unit import MemoryShape, Unit, queue, two_halves
 
-__all__ = ["Product", "ProductFamily", "WeightStorage"]
+__all__ = ["Product", "ProductFamily", "WeightStorage", "rows_of"]
 
 ProductFamily = Literal["bitmod", "dialect"]
 WeightStorage = Literal["inside", "layers", "tiles"]
@@ -145,3 +145,8 @@ class Product(Unit):
             bits = self.columns * self.accumulator_bits
             shapes += (MemoryShape("row tile", two_halves(words), bits, reads=moved, writes=moved),)
         return shapes
+
+
+def rows_of(unit: Unit) -> int:
+    """Return the tokens that a unit computes at once: the rows of a product, else 1."""
+    return unit.rows if isinstance(unit, Product) else 1

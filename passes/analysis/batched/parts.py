@@ -134,10 +134,9 @@ def designs(model: ModelDesign) -> Iterator[tuple[Design, int]]:
 
     Steps of a block of one layer have the names that they have within it, as those of a folded block.
     """
-    yield model.front, 1
-    for use in model.blocks:
-        yield _renamed(use.design, f"{use.layers[0]}."), len(use.layers)
-    yield model.back, 1
+    prefixes = ("", *(f"{use.layers[0]}." for use in model.blocks), "")
+    for prefix, (design, layers) in zip(prefixes, model.parts.values(), strict=True):
+        yield _renamed(design, prefix), layers
 
 
 def _renamed(design: Design, prefix: str) -> Design:

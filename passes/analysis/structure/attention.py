@@ -73,7 +73,6 @@ def _attention(steps: Steps, group: Group, heads: int, shape: Sequence[object], 
         "code_bits": code_bits_of(fmt),
         "scale_bits": SCALE_BITS,
         "banks": steps.choices.banks * len(group.members),
-        "outside": steps.choices.outside_cache,
         "dialect": fmt.block is not None,
     }
 

@@ -82,7 +82,6 @@ class Choices:
     formats : site → name of its format.
     storage : of the weights of products in layers; those outside of layers are always inside.
     keys, banks : tokens of the longest sequence; sequences that caches keep at a time.
-    outside_cache : keys and values lie in memory outside.
     exponents : gives the stored exponents of a DialectFP4 weight.
     strict : what has no unit, or no format, is refused; else it is left out and named.
     """
@@ -91,14 +90,13 @@ class Choices:
     storage: WeightStorage = "inside"
     keys: int = 128
     banks: int = 1
-    outside_cache: bool = False
     exponents: Callable[[NodeInfo, Format], tuple[int, int]] | None = None
     strict: bool = True
 
     @property
     def general(self) -> tuple[object, ...]:
         """What holds for all nodes."""
-        return self.storage, self.keys, self.banks, self.outside_cache, self.strict
+        return self.storage, self.keys, self.banks, self.strict
 
 
 @dataclass

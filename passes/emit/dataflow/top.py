@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mxhw.arithmetic.dataflow import IntegerGraph, StreamType
 from mxhw.errors import InputError, nearest
+from mxhw.hardware.structure import DEFAULT_FIFO
 from mxhw.passes.emit.dataflow.beats import payload_bits
 from mxhw.passes.emit.dataflow.modules import Modules, ModuleText
 from mxhw.passes.emit.dataflow.names import port_names, tap_names
@@ -17,9 +18,6 @@ from mxhw.passes.emit.dataflow.place import Placed
 from mxhw.passes.emit.dataflow.words import describe
 
 __all__ = ["DEFAULT_FIFO", "Depths", "Top", "check_depths", "top_verilog"]
-
-DEFAULT_FIFO = 2
-"""Two registers, which cut all combinational paths of a stream."""
 
 Depths = Mapping[tuple[str, str], int]
 """(input or step, step that reads it) → beats that the FIFO between them holds; 0 for a wire."""

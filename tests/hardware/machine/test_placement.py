@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 import pytest
 
 from mxhw.errors import InputError
-from mxhw.hardware.machine.capacity import designs_of
 from mxhw.hardware.machine.placement import Placement, candidates, placed
 from mxhw.hardware.structure import ModelDesign, Product, Requantize, Scores
 from tests.hardware.machine.models import TINY, llama
@@ -74,7 +73,7 @@ def test_an_unfolded_design_has_no_layer_to_wait_for() -> None:
 
 
 def test_parts_are_named_and_serve_their_layers() -> None:
-    found = designs_of(MODEL)
+    found = MODEL.parts
     assert [(name, layers) for name, (_, layers) in found.items()] == [("front", 1), ("block 0", 3), ("back", 1)]
     outside = placed(MODEL, Placement(cache="outside"), 1)
     assert all(step.unit.outside for _, step in outside.steps() if isinstance(step.unit, Scores))
