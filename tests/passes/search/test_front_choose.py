@@ -39,7 +39,7 @@ def test_choice_is_the_cheapest_within_the_limit() -> None:
     choice = choose(records, 10.0, 0.02)
     assert choice.within
     assert choice.record.number == 3
-    assert "cheapest of 3 designs with perplexity up to 10.2000" in choice.reason
+    assert "least cycles of 3 designs with perplexity up to 10.2000" in choice.reason
 
 
 def test_choice_falls_back_to_the_best_and_says_so() -> None:
