@@ -20,7 +20,7 @@ from mxhw.arithmetic.mac import (
 )
 from mxhw.arithmetic.online_dialect import DialectCodes, encode_dialect
 from mxhw.arithmetic.online_scaled import ScaledCodes, encode_integer, encode_mx
-from mxhw.arithmetic.recoding import common_weight_type, recode
+from mxhw.arithmetic.recoding import array_fields, common_weight_type, recode
 from mxhw.arithmetic.terms import (
     RUNTIME_TYPES,
     Term,
@@ -40,6 +40,7 @@ from mxhw.arithmetic.units import (
     weight_group,
     weight_type,
     weight_unit,
+    why_no_array,
 )
 from mxhw.arithmetic.widths import (
     BitModWidths,
@@ -71,6 +72,7 @@ __all__ = [
     "Unit",
     "WeightType",
     "accumulate",
+    "array_fields",
     "at_least",
     "bitmod_widths",
     "block_element",
@@ -101,4 +103,5 @@ __all__ = [
     "weight_type_named",
     "weight_types",
     "weight_unit",
+    "why_no_array",
 ]

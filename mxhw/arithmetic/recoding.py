@@ -5,6 +5,8 @@ an array knows integers only: an FP3 weight of 6 is FP4's 6, which FP4 reads as 
 put right. So the matrix of integers, its sums and its scales are the same in either type, and the unit's factor is 1.
 
 No special value of the target is used: the selectors of recoded groups do not matter.
+
+The same holds of output channels of one weight that are in several formats: :func:`array_fields`.
 """
 
 from collections.abc import Sequence
@@ -14,11 +16,11 @@ import torch
 from torch import Tensor
 
 from mxhw.arithmetic.terms import WeightType, weight_type_named, weight_types
-from mxhw.arithmetic.units import weight_group, weight_type, weight_unit
+from mxhw.arithmetic.units import weight_group, weight_type, weight_unit, why_no_array
 from mxhw.errors import InputError
-from mxhw.formats import Format, parse_format
+from mxhw.formats import Encoded, Format, formats_in, parse_format, runs_of
 
-__all__ = ["common_weight_type", "recode"]
+__all__ = ["array_fields", "common_weight_type", "recode"]
 
 DIALECT = "dialect4"
 
@@ -34,19 +36,12 @@ def common_weight_type(formats: Sequence[Format | str]) -> str:
     InputError
         If units, groups or blocks of two of them differ, or there is no unit for one; they are named.
     """
-    known = [parse_format(fmt) if isinstance(fmt, str) else fmt for fmt in formats]
+    known = [own for fmt in formats for own in formats_in(parse_format(fmt))]
     if not known:
         raise InputError("a common weight type needs at least one format")
-    for fmt in known:
-        if weight_unit(fmt) is None:
-            raise InputError(f"no hardware unit takes {fmt} weights")
+    if (reason := why_no_array(known)) is not None:
+        raise InputError(reason)
     first = known[0]
-    for other in known[1:]:
-        if weight_unit(other) != weight_unit(first):
-            raise InputError(f"{first} and {other} weights have no array in common: their units differ")
-        mine, its = _shared_by(first), _shared_by(other)
-        if mine != its:
-            raise InputError(f"{first} and {other} weights have no array in common: {mine} and {its}")
     if weight_unit(first) == "dialect":
         return DIALECT
     names = [weight_type(fmt) for fmt in known]
@@ -75,6 +70,24 @@ def recode(codes: Tensor, selector: Tensor | None, source: str, target: str) -> 
     if bool((found < 0).any()):
         raise InputError(f"{source} weights must be symmetric: code {int(codes[found < 0][0])} cannot be recoded")
     return found
+
+
+def array_fields(fmt: Format, encoded: Encoded, target: str) -> dict[str, Tensor]:
+    """Return what an array of weight type ``target`` keeps of a bit-serial weight [N, K]: "code" [N, groups, group],
+    "multiplier" and "selector" [N, groups] where the format and the type have them. int64.
+
+    Every run of output channels is recoded by itself. Raises InputError as :func:`recode` does.
+    """
+    found: list[dict[str, Tensor]] = []
+    for own, part in runs_of(fmt, encoded):
+        stored, source = own.stored(part), weight_type(own)
+        fields = {"code": recode(stored["code"], stored.get("selector"), source, target)}
+        if "multiplier" in stored:
+            fields["multiplier"] = stored["multiplier"]
+        if weight_type_named(target).special_values:
+            fields["selector"] = stored["selector"] if source == target else torch.zeros_like(stored["multiplier"])
+        found.append(fields)
+    return {name: torch.cat([fields[name] for fields in found]) for name in found[0]}
 
 
 @cache
@@ -117,9 +130,3 @@ def _by_cost(has_groups: bool) -> list[str]:
     kinds = (kind for kind in weight_types().values() if not kind.selector_significances)
     fitting = (kind for kind in kinds if has_groups or not kind.magnitudes)
     return [kind.name for kind in sorted(fitting, key=lambda kind: (kind.steps, kind.code_bits))]
-
-
-def _shared_by(fmt: Format) -> str:
-    """Return in words how many weights share their metadata."""
-    group = fmt.block if weight_unit(fmt) == "dialect" else weight_group(fmt)
-    return "no groups" if group is None else f"groups of {group}"

@@ -11,6 +11,15 @@ from mxhw.formats import kernels, operators
 from mxhw.formats.base import Encoded, Field, Format, IntegerForm, Parts
 from mxhw.formats.bitmod import BitModFormat
 from mxhw.formats.bitmod_codebooks import BITMOD_GRIDS, BITMOD_SPECIAL_VALUES, BitModCodebook
+from mxhw.formats.channel_cuts import cut_channels
+from mxhw.formats.channels import (
+    ChannelEncoded,
+    ChannelGroups,
+    channel_dimension,
+    channel_groups,
+    formats_in,
+    runs_of,
+)
 from mxhw.formats.dialect import (
     DIALECT_EXPONENT_BIAS,
     DIALECT_RANGES,
@@ -40,6 +49,8 @@ __all__ = [
     "RAZER_SPECIAL_VALUES",
     "BitModCodebook",
     "BitModFormat",
+    "ChannelEncoded",
+    "ChannelGroups",
     "DialectFormat",
     "Encoded",
     "FP8Format",
@@ -55,6 +66,10 @@ __all__ = [
     "Parts",
     "PlainFormat",
     "RazerFormat",
+    "channel_dimension",
+    "channel_groups",
+    "cut_channels",
+    "formats_in",
     "kernels",
     "known_formats",
     "load_extension",
@@ -65,6 +80,7 @@ __all__ = [
     "packed_layout",
     "parse_format",
     "register_format",
+    "runs_of",
     "unpack",
 ]
 

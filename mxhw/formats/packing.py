@@ -2,7 +2,8 @@
 
 Fields follow one another in the order of ``format.fields``, each little-endian and bit-packed in row-major order, and
 each padded with zero bits to a whole byte: the length in bytes is the sum of ceil(bits / 8) over the fields.
-:func:`packed_layout` says where each field is; 8 times the length less its padding is ``format.bits``.
+:func:`packed_layout` says where each field is; 8 times the length less its padding is ``format.bits``. Of a tensor with
+formats by channel the table of its runs comes first, then the fields of each run.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 
 from mxhw.errors import InputError
 from mxhw.formats.base import Encoded, Format
+from mxhw.formats.channels import ChannelGroups, runs_of
 
 __all__ = ["PackedField", "pack", "pack_words", "packed_layout", "unpack"]
 
@@ -44,14 +46,23 @@ def packed_layout(format: Format, shape: tuple[int, ...] | torch.Size, axis: int
     """
     if not shape or not -len(shape) <= axis < len(shape) or prod(shape) == 0:
         raise InputError(f"{format.name}: nothing to pack along axis {axis} of shape {tuple(shape)}")
-    layout = format.layout(torch.Size(shape), axis % len(shape))
-    fields, offset = [], 0
-    for field in format.fields:
-        count = layout.count(field.per)
-        size = -(-field.bits * count // 8)
-        fields.append(PackedField(field.name, field.bits, count, offset, size, 8 * size - field.bits * count))
-        offset += size
+    fields: list[PackedField] = []
+    for name, bits, count in _counts(format, torch.Size(shape), axis):
+        size = -(-bits * count // 8)
+        offset = fields[-1].offset + fields[-1].size if fields else 0
+        fields.append(PackedField(name, bits, count, offset, size, 8 * size - bits * count))
     return tuple(fields)
+
+
+def _counts(format: Format, shape: torch.Size, axis: int) -> list[tuple[str, int, int]]:
+    """Name, bits and number of entries of every field; those of runs of channels are numbered, "0.code"."""
+    if not isinstance(format, ChannelGroups):
+        layout = format.layout(shape, axis % len(shape))
+        return [(field.name, field.bits, layout.count(field.per)) for field in format.fields]
+    found = [(name, bits, len(entries)) for name, bits, entries in format.table]
+    for number, (own, part) in enumerate(format.part_shapes(shape, axis)):
+        found += [(f"{number}.{name}", bits, count) for name, bits, count in _counts(own, part, axis)]
+    return found
 
 
 def pack(format: Format, encoded: Encoded) -> bytes:
@@ -62,6 +73,9 @@ def pack(format: Format, encoded: Encoded) -> bytes:
     InputError
         If ``encoded`` is of another format or was made by another version.
     """
+    if isinstance(format, ChannelGroups):
+        table = [_pack_bits(np.array(entries), bits) for _, bits, entries in format.table]
+        return b"".join([*table, *(pack(own, part) for own, part in runs_of(format, encoded))])
     stored = format.stored(encoded)
     return b"".join(_pack_bits(stored[field.name].cpu().numpy().ravel(), field.bits) for field in format.fields)
 
@@ -84,6 +98,8 @@ def unpack(
     length = packed[-1].offset + packed[-1].size
     if len(data) != length:
         raise InputError(f"{format.name}: {tuple(shape)} takes {length} bytes, not {len(data)}")
+    if isinstance(format, ChannelGroups):
+        return _unpack_runs(format, data, torch.Size(shape), axis, dtype)
     layout = format.layout(torch.Size(shape), axis % len(shape))
     lead = tuple(layout.lead)
     shapes = {
@@ -97,6 +113,20 @@ def unpack(
         values = _unpack_bits(data[place.offset : place.offset + place.size], field.bits, place.count)
         stored[field.name] = torch.from_numpy(values).view(shapes[field.per])
     return format.from_stored(stored, torch.Size(shape), axis, dtype)
+
+
+def _unpack_runs(format: ChannelGroups, data: bytes, shape: torch.Size, axis: int, dtype: torch.dtype) -> Encoded:
+    at, parts = 0, []
+    for name, bits, entries in format.table:
+        size = -(-bits * len(entries) // 8)
+        if tuple(_unpack_bits(data[at : at + size], bits, len(entries)).tolist()) != entries:
+            raise InputError(f"{format.name}: the table of runs ({name}) in the data is that of other runs of channels")
+        at += size
+    for own, part in format.part_shapes(shape, axis):
+        last = packed_layout(own, part, axis)[-1]
+        parts.append(unpack(own, data[at : at + last.offset + last.size], part, axis, dtype))
+        at += last.offset + last.size
+    return format.joined(parts, shape, axis, dtype)
 
 
 def pack_words(values: np.ndarray, bits: int) -> list[str]:

@@ -6,6 +6,8 @@ It is a small JSON file that a person can read, edit and replay:
      "formats": {"lm_head:weight": "bitmod4", "lm_head:input": "int8-e8m0"},
      "arrays": {"lm_head": [4, 8]}, "lanes": {"lm_head.requantize": 2}, "notes": {}, "axes": {}}
 
+A weight may have formats by output channel, "bitmod4*64+bitmod3*64" (:mod:`mxhw.formats.channels`).
+
 `arrays` gives the rows and columns of processing elements of a node's unit, `lanes` the elements a cycle of any other
 step of its hardware (`mxhw cost MODEL` lists steps), `axes` the axis of KV cache sites: -1 to
 round token by token (the default), -2 in blocks along the sequence (:mod:`mxhw.ir.cache`). Sites and nodes that are
@@ -20,10 +22,11 @@ from typing import Any
 
 from mxhw.errors import InputError, nearest
 from mxhw.files import write_text
-from mxhw.formats import parse_format
+from mxhw.formats import ChannelGroups, channel_dimension, parse_format
 from mxhw.ir.cache import CACHE, tokens_per_block
 from mxhw.ir.graph import Graph
-from mxhw.ir.metadata import SiteKey
+from mxhw.ir.metadata import Site, SiteKey
+from mxhw.ir.symbolic import size_at
 
 __all__ = ["Assignment"]
 
@@ -71,6 +74,8 @@ class Assignment:
                 raise graph.unknown_site(key)
             try:
                 fmt = parse_format(name)
+                if isinstance(fmt, ChannelGroups):
+                    _check_channels(fmt, sites[key], graph.nodes[sites[key].node].op)
                 if sites[key].operand == CACHE:
                     tokens_per_block(fmt, self.axes.get(key, sites[key].axis))
             except InputError as error:
@@ -149,6 +154,19 @@ class Assignment:
         except (ValueError, RecursionError) as error:
             raise InputError(f"assignment {path} is not JSON: {error}") from None
         return cls.from_json(data, f"assignment {path}")
+
+
+def _check_channels(fmt: ChannelGroups, site: Site, op: str) -> None:
+    """Raise an InputError unless a site is a weight with as many output channels as the runs of its format."""
+    if site.operand != "weight":
+        raise InputError(f"{fmt}: only a weight has output channels; give the {site.operand} one format")
+    sizes = [size_at(size, 1, 1) for size in site.shape]
+    if op == "conv" and channel_dimension(len(sizes), site.axis) != 0:
+        raise InputError(
+            f"{fmt}: a convolution's weight {tuple(sizes)} in blocks along dimension {site.axis} has no runs of "
+            "output channels; give it one format"
+        )
+    fmt.pieces(sizes, site.axis)
 
 
 def _mapping(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Emission of one GEMM node: Verilog, memory images, real stimulus, expected outputs and a bench, in one folder.
 
-Images hold the bit patterns that the format stores (`Format.stored`) in the layout of the unit; expected outputs come
-from `mxhw.arithmetic.gemm_accumulators`, whose exact product is also what evaluation in hardware arithmetic computes.
+Images hold the bit patterns that the format stores (`Format.stored`) in the layout of the unit; output channels in
+several formats as codes of the array's one weight type (`mxhw.arithmetic.array_fields`). Expected outputs come from
+`mxhw.arithmetic.gemm_accumulators`, whose exact product is also what evaluation in hardware arithmetic computes.
 """
 
 import tempfile
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 
 import mxhw.sim
-from mxhw.arithmetic import gemm_accumulators
+from mxhw.arithmetic import array_fields, gemm_accumulators, unit_for
 from mxhw.errors import InputError
-from mxhw.formats import Encoded, Format, IntegerForm, pack_words, parse_format
+from mxhw.formats import IntegerForm, pack_words, parse_format
 from mxhw.passes.emit.instructions import instructions
 from mxhw.passes.emit.names import folder_name
 from mxhw.passes.emit.units import UnitPlan, plan_unit
@@ -83,6 +84,7 @@ def emit_gemm(source: GemmSource, root: Path) -> EmittedGemm:
         If no unit computes the pair of formats, a value is not finite, or the folder cannot be written.
     """
     x_format, w_format = parse_format(source.input_format), parse_format(source.weight_format)
+    unit_for(x_format, w_format)
     inputs = source.inputs.reshape(-1, source.inputs.shape[-1])
     x, w = x_format.encode(inputs.detach()), w_format.encode(source.weight.detach())
     x_integers, w_integers = x_format.integers(x), w_format.integers(w)
@@ -91,9 +93,10 @@ def emit_gemm(source: GemmSource, root: Path) -> EmittedGemm:
     plan = plan_unit(x_format, w_format, w_integers, **array, n=n, k=k)
     unit, verilog = plan.build(), plan.verilog()
     accumulators = gemm_accumulators(x_integers, w_integers, plan.unit)
-    images = _images(plan, unit, _stored(w_format, w))
+    serial = plan.unit == "bitmod"
+    images = _images(plan, unit, _flat(array_fields(w_format, w, plan.weight_type) if serial else w_format.stored(w)))
     beats = {
-        X_BEATS_FILE: unit.input_beats(*_operand(plan, _stored(x_format, x), x_integers)),
+        X_BEATS_FILE: unit.input_beats(*_operand(plan, _flat(x_format.stored(x)), x_integers)),
         Y_BEATS_FILE: unit.output_beats(accumulators.objects()),
     }
     design = GemmDesign(
@@ -128,9 +131,9 @@ def emit_gemm(source: GemmSource, root: Path) -> EmittedGemm:
     return EmittedGemm(folder, design)
 
 
-def _stored(fmt: Format, encoded: Encoded) -> dict[str, np.ndarray]:
-    """Return the stored bit patterns: codes [rows, K'], fields per block [rows, G]."""
-    patterns = {name: value.numpy() for name, value in fmt.stored(encoded).items()}
+def _flat(stored: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return stored bit patterns: codes [rows, K'], fields per block [rows, G]."""
+    patterns = {name: value.numpy() for name, value in stored.items()}
     codes = patterns["code"]
     return patterns | {"code": codes.reshape(codes.shape[0], -1)}
 

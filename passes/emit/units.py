@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mxhw.arithmetic import Unit, unit_for, weight_exponents, weight_group, weight_type
+from mxhw.arithmetic import Unit, common_weight_type, unit_for, weight_exponents, weight_group
 from mxhw.errors import InputError
 from mxhw.formats import Format, IntegerForm
 from mxhw.rtl_templates import BitModGemm, DialectGemm, GemmShape, gemm_verilog, verilog_library
@@ -81,4 +81,4 @@ def plan_unit(
     unit = unit_for(x_format, w_format)
     if unit == "dialect":
         return UnitPlan(unit, rows, columns, lanes, n, k, "fp4", w_format.block, weight_exponents(weights))
-    return UnitPlan(unit, rows, columns, lanes, n, k, weight_type(w_format), weight_group(w_format), None)
+    return UnitPlan(unit, rows, columns, lanes, n, k, common_weight_type((w_format,)), weight_group(w_format), None)

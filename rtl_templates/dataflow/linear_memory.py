@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from mxhw.arithmetic import common_weight_type, recode, weight_exponents, weight_group, weight_type
+from mxhw.arithmetic import array_fields, common_weight_type, weight_exponents, weight_group
 from mxhw.arithmetic.dataflow import Linear
 from mxhw.rtl_templates.checks import require
 from mxhw.rtl_templates.gemm import BitModGemm, DialectGemm, GemmShape
@@ -56,15 +55,12 @@ def _bits(fields: Array, width: int) -> Array:
 
 def _layer_fields(gemm: BitModGemm | DialectGemm, linear: Linear) -> dict[str, Array]:
     """Return the fields of one layer, in the codes of the array's type."""
-    stored = linear.weight_format.stored(linear.encoded)
-    codes, names = stored["code"], ["dialect", "exponent"]
     if isinstance(gemm, BitModGemm):
-        own, shared = weight_type(linear.weight_format), gemm.weight_type
-        codes = recode(codes, stored.get("selector"), own, shared.name)
-        names = ["multiplier", "selector"] if shared.special_values else ["multiplier"]
-        if own != shared.name and shared.special_values:
-            stored["selector"] = torch.zeros_like(stored["multiplier"])
-    found = {"weights": gemm.weight_fields(codes.reshape(linear.channels, -1).numpy())}
+        stored = array_fields(linear.weight_format, linear.encoded, gemm.weight_type.name)
+        names = [name for name in ("multiplier", "selector") if name in stored]
+    else:
+        stored, names = linear.weight_format.stored(linear.encoded), ["dialect", "exponent"]
+    found = {"weights": gemm.weight_fields(stored["code"].reshape(linear.channels, -1).numpy())}
     if gemm.metadata_depth:
         found["metadata"] = gemm.metadata_fields(*(stored[name].numpy() for name in names))
     return found

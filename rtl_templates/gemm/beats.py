@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from mxhw.arithmetic import SCALE_BITS, weight_type
+from mxhw.arithmetic import SCALE_BITS, array_fields, common_weight_type, weight_type
 from mxhw.arithmetic.terms import ACTIVATION_LARGEST
 from mxhw.errors import InputError
 from mxhw.formats import (
@@ -26,6 +26,7 @@ from mxhw.formats import (
     IntegerFormat,
     MXFloatFormat,
     MXIntFormat,
+    formats_in,
 )
 from mxhw.rtl_templates.checks import require
 from mxhw.rtl_templates.gemm.command import MAPPINGS, Command
@@ -88,8 +89,10 @@ def bitmod_operands(unit: StreamedBitModGemm, x: IntegerForm, w_format: Format, 
 
     Weights without multipliers get groups as long as the unit allows, with multiplier 1.
     """
-    stored = {name: value.numpy() for name, value in w_format.stored(w).items()}
-    number = unit.number(_serial_type(w_format))
+    kind = _serial_type(w_format)
+    fields = w_format.stored(w) if len(formats_in(w_format)) == 1 else array_fields(w_format, w, kind)
+    stored = {name: value.numpy() for name, value in fields.items()}
+    number = unit.number(kind)
     codes = stored["code"].reshape(len(stored["code"]), -1)
     if "multiplier" in stored:
         chunks = _chunks(unit, w_format.block)
@@ -209,7 +212,7 @@ def _serial_type(fmt: Format) -> str:
     """Return the weight type of a format; that of one-term BitMoD is known to run-time decoders only."""
     if isinstance(fmt, BitModFormat) and fmt.special_values == "oneterm":
         return f"fp{fmt.width}-oneterm"
-    return weight_type(fmt)
+    return weight_type(fmt) if len(formats_in(fmt)) == 1 else common_weight_type((fmt,))
 
 
 def _element(fmt: Format) -> str:

@@ -23,7 +23,7 @@ from mxhw.arithmetic.recoding import common_weight_type
 from mxhw.arithmetic.units import Unit, unit_for, weight_type, weight_unit
 from mxhw.arithmetic.widths import signed_bits
 from mxhw.errors import InputError
-from mxhw.formats import DialectFormat, Encoded, Format, IntegerForm, IntegerFormat
+from mxhw.formats import DialectFormat, Encoded, Format, IntegerForm, IntegerFormat, formats_in
 
 __all__ = ["DIALECT_SOURCE_EXPONENT", "Linear", "Quantize", "SumBounds", "code_stream", "share_products", "shared_type"]
 
@@ -217,7 +217,8 @@ def share_products(products: Sequence[Linear]) -> tuple[Linear, ...]:
 def shared_type(formats: Sequence[Format]) -> str | None:
     """Return the weight type of an array for all these weights; None if it is the own one of each."""
     common = common_weight_type(formats)
-    mixed = any(weight_unit(fmt) == "bitmod" and weight_type(fmt) != common for fmt in formats)
+    every = [own for fmt in formats for own in formats_in(fmt)]
+    mixed = any(weight_unit(fmt) == "bitmod" and weight_type(fmt) != common for fmt in every)
     return common if mixed else None
 
 

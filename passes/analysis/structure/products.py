@@ -1,8 +1,10 @@
 """The record of a matrix product under two formats: everything that a format or the arithmetic defines is read there.
 
-Layers that share an array have the weight type that holds the values of all. What depends on the weights themselves is
-taken from them where they are there; of a model without weights the exponents of DialectFP4 blocks are assumed to lie
-in a window as wide as that of normally distributed weights (:data:`ASSUMED_EXPONENTS`).
+Layers that share an array have the weight type that holds the values of all, and so has a weight whose output channels
+are in several formats: its words are as wide as those of the widest, so that the narrower ones save no memory inside
+(the ledger, which counts what is stored, counts each in its own width). What depends on the weights themselves is taken
+from them where they are there; of a model without weights the exponents of DialectFP4 blocks are assumed to lie in a
+window as wide as that of normally distributed weights (:data:`ASSUMED_EXPONENTS`).
 """
 
 from collections.abc import Sequence
@@ -16,13 +18,14 @@ from mxhw.arithmetic import (
     terms,
     weight_group,
     weight_type_named,
+    why_no_array,
 )
 from mxhw.arithmetic.dataflow.streams import LARGEST_SCALE
 from mxhw.arithmetic.mac import block_element
 from mxhw.arithmetic.recoding import common_weight_type
 from mxhw.arithmetic.widths import signed_bits
 from mxhw.errors import InputError
-from mxhw.formats import Format
+from mxhw.formats import Format, formats_in
 from mxhw.hardware.structure import Product, WeightStorage
 
 __all__ = ["ASSUMED_EXPONENTS", "LANES", "Multiplied", "product_record", "stored_bits"]
@@ -77,9 +80,10 @@ def product_record(
     kinds = {supports(work.inputs, each) for each in work.weights}
     if kinds not in ({"bitmod"}, {"dialect"}):
         wrong = next(each for each in work.weights if supports(work.inputs, each) is None)
+        reason = why_no_array([wrong]) if len(formats_in(wrong)) > 1 else None
         raise InputError(
             f"node {node!r}: no hardware unit multiplies inputs in {work.inputs} by weights in {wrong}; "
-            "`mxhw formats` shows the unit of each format"
+            f"{reason or '`mxhw formats` shows the unit of each format'}"
         )
     try:
         shared = common_weight_type(work.weights)
@@ -139,5 +143,5 @@ def _dialect_sum_bits(work: Multiplied) -> int:
 def _group_bits(shared: str, formats: Sequence[Format]) -> int:
     """Return the bits beside the codes of a group: a selector, too, if the shared type has special values."""
     special = weight_type_named(shared).special_values
-    least = min(stored_bits(each, "block") for each in formats)
-    return max(stored_bits(each, "block") for each in formats) if special else least
+    bits = [stored_bits(own, "block") for each in formats for own in formats_in(each)]
+    return max(bits) if special else min(bits)

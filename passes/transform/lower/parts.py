@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from mxhw.arithmetic.dataflow import Linear
-from mxhw.formats import Encoded
+from mxhw.formats import cut_channels
 from mxhw.ir import Graph
 from mxhw.ir.describe import INFO
 
@@ -57,16 +57,8 @@ def find_parts(graph: Graph, width: Callable[[fx.Node], int], whole: _Whole) -> 
 
 def cut_rows(product: Linear, channels: Sequence[int]) -> Linear:
     """Return a product with some rows of its weight, encoded as they are in the whole one."""
-    rows = torch.tensor(channels)
-    whole = product.encoded
-    encoded: Encoded = replace(
-        whole,
-        codes=whole.codes[rows],
-        scales=whole.scales[rows],
-        metadata={name: values[rows] for name, values in whole.metadata.items()},
-        shape=torch.Size((len(rows), *whole.shape[1:])),
-    )
-    return replace(product, encoded=encoded)
+    weight_format, encoded = cut_channels(product.weight_format, product.encoded, channels)
+    return replace(product, weight_format=weight_format, encoded=encoded)
 
 
 def _channels(numbers: Tensor, width: int) -> Channels | None:
