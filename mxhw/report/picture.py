@@ -10,22 +10,19 @@ from mxhw.files import write_text
 from mxhw.report.figures import FAMILY_COLOURS, FAMILY_NAMES, PLOTS_ACROSS, Axis, front_line, loss, shown_axes
 from mxhw.report.results import CHOSEN, Results
 
-__all__ = ["write_front"]
+__all__ = ["write_front", "write_svg"]
 
 
 def write_front(results: Results, path: Path) -> None:
     """Draw quality against each hardware objective, as `report.html` does, with matplotlib."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    matplotlib.rcParams["svg.hashsalt"] = "mxhw"  # equal results give equal files
     axes = shown_axes(results)
     across = min(len(axes), PLOTS_ACROSS)
     down = -(-len(axes) // across)
     size = (3.7 * across, 3.1 * down)
-    figure, plots = plt.subplots(down, across, figsize=size, sharey=True, layout="constrained", squeeze=False)
+    figure = Figure(figsize=size, layout="constrained")
+    plots = figure.subplots(down, across, sharey=True, squeeze=False)
     for plot, axis in zip(plots.flat, axes, strict=False):
         _draw(plot, results, axis)
     for plot in plots[:, 0]:
@@ -36,9 +33,16 @@ def write_front(results: Results, path: Path) -> None:
         plot.axis("off")
     place = {"loc": "center"} if unused else {"loc": "best"}
     (unused or [plots[0][0]])[0].legend(handles, labels, frameon=False, **place)
+    write_svg(figure, path)
+
+
+def write_svg(figure: Any, path: Path) -> None:
+    """Write a figure of matplotlib as SVG in one step; equal figures give equal files."""
+    import matplotlib
+
     svg = StringIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    with matplotlib.rc_context({"svg.hashsalt": "mxhw"}):
+        figure.savefig(svg, format="svg", metadata={"Date": None})
     write_text(path, svg.getvalue())
 
 
