@@ -8,7 +8,7 @@ LIBERTY ?= ../shared/liberty
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-cost bench-lm table-synth table-validation clean
+.PHONY: help demo test test-full test-postgres postgres-server test-browser chromium lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-cost bench-lm bench-allocate table-synth table-validation clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -27,8 +27,26 @@ demo: $(BIN)/.installed  ## search, emit, co-simulate and report on the shipped 
 test: $(BIN)/.installed  ## the quick tests
 	$(PYTEST) -n 2 --dist loadgroup -m "not slow"
 
-test-full: $(BIN)/.installed  ## all tests
+test-full: $(BIN)/.installed postgres-server chromium  ## all tests
 	$(PYTEST) -n 2 --dist loadgroup
+
+test-postgres: $(BIN)/.installed postgres-server  ## a search on a PostgreSQL server that is restarted, workers killed
+	$(PYTEST) -rs tests/passes/search/test_postgres.py
+
+postgres-server:  ## install Debian's PostgreSQL, as root and where it is missing; the tests start a server of their own
+	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || command -v initdb > /dev/null || { \
+	  test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql; \
+	} || echo "PostgreSQL is missing and cannot be installed here: its tests are skipped"
+
+test-browser: $(BIN)/.installed chromium  ## the page of a search, and optuna-dashboard, in headless Chromium
+	$(PYTEST) -rs tests/report/search
+
+chromium:  ## install Debian's Chromium, as root and where it is missing
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || { \
+	  test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium; \
+	} || echo "Chromium is missing and cannot be installed here: its tests are skipped"
 
 lint: $(BIN)/.installed  ## style, types, import directions
 	$(BIN)/ruff check .
@@ -69,6 +87,9 @@ bench-fifos: $(BIN)/.installed  ## depths of a block's FIFOs against the smalles
 
 bench-cost: $(BIN)/.installed  ## speed of the cost model, beside ZigZag and SCALE-Sim on the same products; ARGS="--markdown"
 	$(BIN)/python bench/cost.py $(ARGS)
+
+bench-allocate: $(BIN)/.installed  ## speed and gaps of the allocators; ARGS="--only MILP"
+	$(BIN)/python bench/allocate.py $(ARGS)
 
 bench-lm: $(BIN)/.installed  ## language models in RTL: emission, build, cycles, tokens a second; ARGS="demo DIR --unfolded"
 	$(BIN)/python bench/language.py $(ARGS)

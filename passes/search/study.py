@@ -1,26 +1,30 @@
-"""The study file: an SQLite database of Optuna that holds every finished trial, checked before it is continued.
+"""A study: made by exactly one process, joined by others, refused if it is of another problem.
 
-A study belongs to one problem. Its fingerprint (model, weights, text, space, what its formats do, platform, objective,
-sampler) is stored with it, and a file of another problem is refused with what differs. Trials that a killed process
-left running are marked as failed; finished ones are kept.
+A study belongs to one problem. Its fingerprint (model, weights, text, space, what its formats do, platform,
+objectives, strategy) is stored with it, and a study of another problem is refused with what differs.
+
+Which process makes it is the storage's decision (the name of a study is unique). That one stores the fingerprint and
+the first designs and marks the study ready; the others wait for the mark. If the maker dies before, one that waits
+takes over: it writes itself down as maker, and goes on if after a pause it still stands there.
 """
 
 import json
-import sqlite3
-from collections.abc import Mapping
-from hashlib import sha256
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
-from optuna.trial import TrialState
-from torch import Tensor
+from optuna.exceptions import DuplicatedStudyError
 
 from mxhw.errors import InputError
-from mxhw.formats import parse_format
-from mxhw.ir import Graph
+from mxhw.passes.analysis.fingerprints import fingerprint_of_format, fingerprint_of_graph, fingerprint_of_tensor
+from mxhw.passes.search.owner import Owner, has_died, owning
+from mxhw.passes.search.place import place_of
+from mxhw.passes.search.record import SEEDS
+from mxhw.passes.search.signs import Signs, Watch
+from mxhw.passes.search.storage import GRACE, HEARTBEAT, check_study_file, open_storage
+from mxhw.progress import Progress, SilentProgress
 
 __all__ = [
     "FINGERPRINT",
@@ -29,106 +33,155 @@ __all__ = [
     "fingerprint_of_format",
     "fingerprint_of_graph",
     "fingerprint_of_tensor",
+    "load_study",
     "open_study",
 ]
 
 STUDY_NAME = "mxhw"
 FINGERPRINT = "mxhw_fingerprint"
-_DRAWS = 1 << 13
-_MULTIPLIER = 1103515245  # a linear congruential generator's, modulo 2^31
-_SQLITE_HEADER = b"SQLite format 3\x00"
+READY = "mxhw_ready"  # user attributes of a study
+MAKER = "mxhw_maker"
+MAKER_SIGN = "mxhw_maker_sign"
+_UNOWNED_SECONDS = 5.0  # between making a study and writing down who does lie milliseconds
+_TAKEOVER_SECONDS = 1.0
+_POLL = 0.5
+
+Begin = Callable[[optuna.Study], Sequence[Mapping[str, Any]]]
 
 
-def open_study(path: Path | None, fingerprint: Mapping[str, Any]) -> optuna.Study:
-    """Return the study in a file, made if it is absent; without a path one that lives in memory.
+def open_study(
+    where: str | Path | None,
+    fingerprint: Mapping[str, Any],
+    *,
+    directions: Sequence[str] = ("minimize", "minimize"),
+    begin: Begin | None = None,
+    name: str = STUDY_NAME,
+    progress: Progress | None = None,
+    heartbeat: int = HEARTBEAT,
+    grace: int = GRACE,
+) -> optuna.Study:
+    """Return the study at a place, made if it is absent, ready for trials.
+
+    Parameters
+    ----------
+    where : Path, str or None
+        See :func:`.storage.open_storage`.
+    fingerprint : mapping
+        JSON: everything that the study's numbers depend on.
+    directions : sequence of "minimize" or "maximize"
+        One for each objective.
+    begin : callable, optional
+        Called with the study by the one process that makes it; returns parameters of the designs to try first, and may
+        store what all workers need as user attributes. It may take minutes.
+    name : str
+        Of the study in its storage.
+    progress : Progress, optional
+        Says what is waited for.
+    heartbeat, grace : seconds
+        See :func:`.storage.open_storage`.
 
     Raises
     ------
     InputError
-        If the file is not SQLite, is another program's, or is the study of another problem.
+        If the storage cannot be opened, is another program's, or has the study of another problem under this name.
     """
-    if path is not None:
-        check_study_file(path)
+    place = place_of(where)
+    label = place.label if place.path is not None else f"study {name!r} in {place.label}"
     fingerprint = json.loads(json.dumps(fingerprint))
-    try:
-        study = optuna.create_study(
-            study_name=STUDY_NAME, storage=_storage(path), directions=["minimize", "minimize"], load_if_exists=True
-        )
-        stored = study.user_attrs.get(FINGERPRINT)
-        if stored is None and study.trials:
-            raise InputError(f"study file {path} has trials of another program; give another file")
-    except InputError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"study file {path} cannot be opened by Optuna: {reason:.200}; give another file") from error
-    if stored is None:
-        study.set_user_attr(FINGERPRINT, fingerprint)
-    elif stored != fingerprint:
-        raise InputError(
-            f"study file {path} is of another search: {_difference(stored, fingerprint)}; give another file"
-        )
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
+    shown = progress or SilentProgress()
+    storage = open_storage(where, progress=shown, heartbeat=heartbeat, grace=grace)
+    with owning() as me:
+        study, made = _make_or_load(storage, name, directions, label)
+        if made:
+            study.set_user_attr(MAKER, me)
+        while not _is_ready(study, fingerprint, len(directions), label):
+            if not made:
+                _await(study, me, fingerprint, label, shown, grace)
+                if READY in study.user_attrs:
+                    continue
+            _prepare(study, me, fingerprint, begin, heartbeat)
+            made = False
     return study
 
 
-def fingerprint_of_tensor(tensor: Tensor) -> str:
-    """Return a short digest of a tensor's values, type and shape."""
-    digest = sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+def load_study(where: str | Path, name: str = STUDY_NAME) -> optuna.Study:
+    """Return the study of a place as it is, to be read.
 
-
-def fingerprint_of_format(name: str) -> str:
-    """Return a short digest of what a format rounds numbers of many magnitudes to, and of the bits that they cost.
-
-    A format of a user's own may change under its name; trials with the old rule are not trials with the new one.
+    Raises
+    ------
+    InputError
+        If there is none.
     """
-    fmt = parse_format(name)
-    draws = (torch.arange(_DRAWS, dtype=torch.int64) * _MULTIPLIER + 1) % (1 << 31)  # no generator's stream to rely on
-    x = ((draws >> 7) - (1 << 23)).float() * torch.exp2(-(draws % 12).float())
-    rounded = fmt.fake_quantize(x.reshape(-1, _DRAWS // 8))
-    return sha256(f"{fingerprint_of_tensor(rounded)} {fmt.bits(rounded.shape)}".encode()).hexdigest()[:16]
-
-
-def fingerprint_of_graph(graph: Graph) -> str:
-    """Return a short digest of the names and weights of the nodes that can be quantized."""
-    digest = sha256()
-    weighted = {info.name for info in graph.weighted}
-    for info in graph.nodes.values():
-        if info.sites:
-            digest.update(info.name.encode())
-        if info.name in weighted:
-            digest.update(fingerprint_of_tensor(graph.weight(info.name)).encode())
-    return digest.hexdigest()[:16]
-
-
-def _storage(path: Path | None) -> BaseStorage:
-    if path is None:
-        return InMemoryStorage()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return RDBStorage(f"sqlite:///{path.resolve()}")
-
-
-def check_study_file(path: Path) -> None:
-    """Raise an InputError for a file that Optuna would crash on or, worse, add its tables to."""
-    if path.is_dir():
-        raise InputError(f"study file {path} is a folder; give the path of a file")
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb") as file:
-        if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
-            raise InputError(f"study file {path} is not an SQLite database; give another file")
-    connection = sqlite3.connect(f"file:{path.resolve()}?mode=ro", uri=True)
+    place = place_of(where)
+    if place.path is not None and not place.path.exists():
+        raise InputError(f"{place.label} does not exist; make it with `mxhw search`")
+    storage = open_storage(where)
     try:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"study file {path} is a damaged SQLite database: {error}; give another file") from None
-    finally:
-        connection.close()
-    if tables and "studies" not in tables:
-        raise InputError(f"study file {path} is an SQLite database of another program; give another file")
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        known = ", ".join(repr(each) for each in optuna.get_all_study_names(storage)) or "none"
+        raise InputError(f"{place.label} has no study {name!r}; it has {known}") from None
+
+
+def _make_or_load(storage: Any, name: str, directions: Sequence[str], label: str) -> tuple[optuna.Study, bool]:
+    try:
+        return optuna.create_study(study_name=name, storage=storage, directions=list(directions)), True
+    except DuplicatedStudyError:
+        pass
+    try:
+        return optuna.load_study(study_name=name, storage=storage), False
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{label} cannot be opened by Optuna: {reason:.200}; give another file") from error
+
+
+def _is_ready(study: optuna.Study, fingerprint: Mapping[str, Any], objectives: int, label: str) -> bool:
+    """Return whether trials may begin; raise an InputError if the study is not of this problem."""
+    trials = study.get_trials(deepcopy=False)  # before the fingerprint: the maker writes that first
+    attributes = study.user_attrs
+    stored = attributes.get(FINGERPRINT)
+    if stored is None:
+        if trials:
+            raise InputError(f"{label} has trials of another program; give another file or name")
+        return False
+    if stored != fingerprint:
+        raise InputError(f"{label} is of another search: {_difference(stored, fingerprint)}; give another file or name")
+    if len(study.directions) != objectives:
+        raise InputError(f"{label} has {len(study.directions)} objectives, this search {objectives}; give another file")
+    return READY in attributes
+
+
+def _prepare(
+    study: optuna.Study, me: Owner, fingerprint: Mapping[str, Any], begin: Begin | None, heartbeat: float
+) -> None:
+    """Store what the study begins with; what a maker that died had stored stays."""
+    study.set_user_attr(FINGERPRINT, fingerprint)
+    with Signs(lambda count: study.set_user_attr(MAKER_SIGN, count), heartbeat):
+        if begin is not None and SEEDS not in study.user_attrs:
+            study.set_user_attr(SEEDS, [dict(design) for design in begin(study)])
+    study.set_user_attr(READY, me["run"])
+
+
+def _await(
+    study: optuna.Study, me: Owner, fingerprint: Mapping[str, Any], label: str, progress: Progress, grace: float
+) -> None:
+    """Return when the study is ready, or when this process has become its maker because the other died."""
+    watch = Watch()
+    with progress.task("wait for study", 1) as task:
+        task.note("another process prepares it")
+        while not _is_ready(study, fingerprint, len(study.directions), label):
+            attributes = study.user_attrs
+            maker = attributes.get(MAKER)
+            look = json.dumps([maker, attributes.get(MAKER_SIGN)])
+            patience = grace if maker else _UNOWNED_SECONDS
+            if (maker and has_died(maker)) or watch.unchanged("maker", look) > patience:
+                task.note("that process has died; taking over")
+                study.set_user_attr(MAKER, me)
+                time.sleep(_TAKEOVER_SECONDS)
+                if study.user_attrs.get(MAKER) == me:
+                    return
+            time.sleep(_POLL)
+        task.advance()
 
 
 def _difference(stored: Any, given: Mapping[str, Any]) -> str:
