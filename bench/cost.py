@@ -59,6 +59,7 @@ LLAMA = {  # its config.json
     "hidden_act": "silu",
 }
 POINTS, ASSIGNMENTS = 16384, 1000
+WARM, TRIALS = 60, 60  # designs of a search: before, and while it is measured
 TARGETS = tuple(1e5 * 1.35**i for i in range(32))  # cycles a token
 AREA = 2e9  # um2, memories of all weights included
 
@@ -75,6 +76,10 @@ def main() -> None:
     ]
     show(("GEMM, 32 x 32 multipliers", "by", "cycles", "CPU seconds", "a second"), rows, chosen.markdown)
     show(("batched", "number", "CPU seconds", "a second"), [*points(), *models()], chosen.markdown)
+    show(
+        ("search trial: sizes and costs of a new design", "platform", "ms", "as a whole, ms"), trials(), chosen.markdown
+    )
+    show(("costs that add up", "candidates", "CPU seconds", "largest error"), additive(), chosen.markdown)
     show(("import", "CPU seconds"), imports(pythons), chosen.markdown)
 
 
@@ -246,6 +251,78 @@ def models() -> list[Sequence[str]]:
                 f"{count / seconds:,.0f}",
             )
         )
+    return rows
+
+
+def searched() -> list[tuple[str, Any, Any]]:
+    """Return models with platforms that most of their designs fit: name, graph, platform."""
+    from mxhw.models import capture, load_model, load_skeleton
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(LLAMA))
+        llama = capture(load_skeleton(folder), batch=1, sequence=64)
+    demo = capture(load_model("demo"), batch=1, sequence=64)
+    found = []
+    for name, graph, factors in (("demo", demo, (2, 30)), ("Llama-3-8B, a block a layer", llama, (10000, 20000))):
+        for target, factor in zip(("asap7", "zu7ev"), factors, strict=True):
+            platform = load_platform(target)
+            budget = {each: amount.value * factor for each, amount in platform.budget.items()}
+            found.append((name, graph, platform.with_budget(**budget)))
+    return found
+
+
+def drawn_formats(graph: Any, rng: np.random.Generator, *, mixed: bool) -> dict[str, str]:
+    """Return formats of bit-serial units with a weight format a layer; mixed: either family a node."""
+    formats = {}
+    for info in graph.nodes.values():
+        dialect = mixed and rng.random() < 0.5
+        for site in info.sites:
+            if site.operand == "weight":
+                formats[site.key] = "dialect4" if dialect else ("bitmod4", "bitmod3", "int6-g128-s8")[rng.integers(3)]
+            elif site.operand != "cache":
+                formats[site.key] = "dialect4-online" if dialect else "int8-e8m0"
+    return formats
+
+
+def trials() -> list[Sequence[str]]:
+    """Return the rows of plans as a search makes them: each of a new random design; medians, after some to warm up."""
+    from mxhw.passes.analysis import HardwareCosts
+
+    rows: list[Sequence[str]] = []
+    for name, graph, platform in searched():
+        for mixed in (False, True):
+            costs, rng, taken = HardwareCosts(graph, platform, 512), np.random.default_rng(0), []
+            for _ in range(WARM + TRIALS):
+                formats, tokens = drawn_formats(graph, rng, mixed=mixed), int(rng.choice((4, 8, 16)))
+                start = time.process_time()
+                costs.plan(formats, tokens)
+                taken.append(1e3 * (time.process_time() - start))
+            whole = best_of(lambda: costs.plan_directly(formats, tokens), 3)  # noqa: B023
+            title = f"{name}, {'both families' if mixed else 'one family'}"
+            rows.append((title, platform.name, f"{np.median(taken[WARM:]):.2f}", f"{1e3 * whole:.1f}"))
+    return rows
+
+
+def additive() -> list[Sequence[str]]:
+    """Return the rows of costs that add up: of a weight format a layer, against whole designs."""
+    from mxhw.passes.analysis import HardwareCosts
+
+    rows: list[Sequence[str]] = []
+    for name, graph, platform in searched():
+        costs, rng = HardwareCosts(graph, platform, 512), np.random.default_rng(0)
+        formats = drawn_formats(graph, rng, mixed=False)
+        pace = costs.plan(formats, 8, 0.8).pace
+        weights = ("bitmod4", "bitmod3", "int6-g128-s8")
+        choices = [[{f"{info.name}:weight": each} for each in weights] for info in graph.weighted]
+        start = time.process_time()
+        table = costs.additive(choices, formats, 8, pace)
+        seconds, worst = time.process_time() - start, 0.0
+        for _ in range(20):
+            choice = rng.integers(0, len(weights), len(choices)).tolist()
+            chosen = formats | {key: at for unit, i in zip(choices, choice, strict=True) for key, at in unit[i].items()}
+            true, total = costs.need(chosen, 8, pace), table.total(choice)
+            worst = max(worst, *(abs(total[each] / true[each] - 1) for each in true if true[each]))
+        rows.append((f"{name}, {platform.name}", str(len(choices) * len(weights)), f"{seconds:.2f}", f"{worst:.0e}"))
     return rows
 
 

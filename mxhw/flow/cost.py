@@ -10,7 +10,7 @@ from typing import get_args
 from mxhw.errors import InputError
 from mxhw.hardware.machine import DEFAULT_CHUNK, Machine, MachineCost, Placement, machine_of
 from mxhw.hardware.platform import Platform
-from mxhw.hardware.sizing import Objective, sized_model, sizes_of, with_sizes
+from mxhw.hardware.sizing import Objective, lanes_in_blocks, sized_model, sizes_of, with_sizes
 from mxhw.hardware.structure import ModelDesign, Product
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis.structure import Choices, Structurer
@@ -81,7 +81,7 @@ def cost_model(graph: Graph, assignment: Assignment, platform: Platform, setting
     choices = Choices(formats=assignment.formats, keys=max(1, keys), banks=settings.batch)
     structure = Structurer(graph, folded=settings.folded).structure(choices)
     if assignment.arrays:
-        model = with_sizes(structure.design, assignment.arrays, _step_lanes(structure.design, assignment.lanes))
+        model = with_sizes(structure.design, assignment.arrays, lanes_in_blocks(structure.design, assignment.lanes))
         machine = _machine(model, platform, settings, settings.place)
         return _cost(machine, settings, structure.without)
     tried: list[ModelCost] = []
@@ -150,13 +150,3 @@ def _least(machine: Machine, given: int | None) -> float:
                 served = step.unit.rows if step.unit.storage == "tiles" else machine.chunk
                 bits += len(use.layers) * step.unit.weight_bits * step.unit.active_experts / served
     return bits / rate
-
-
-def _step_lanes(model: ModelDesign, lanes: Mapping[str, int]) -> dict[str, int]:
-    """Return lanes by the names that steps have within a block that layers share: those of its first layer."""
-    found = dict(lanes)
-    if model.folded:
-        for use in model.blocks:
-            prefix = f"{use.layers[0]}."
-            found |= {name.removeprefix(prefix): count for name, count in lanes.items() if name.startswith(prefix)}
-    return found

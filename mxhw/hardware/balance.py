@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OptionTable", "smallest_interval", "smallest_need", "smallest_sum"]
+__all__ = ["OptionTable", "prices", "smallest_interval", "smallest_need", "smallest_sum"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -85,7 +85,7 @@ def smallest_interval(table: OptionTable, room: Mapping[str, float], *, least: f
         return None
     bounds = np.unique(np.maximum(table.intervals[np.isfinite(table.intervals)], least))
     bounds = bounds[bounds >= table.intervals.min(axis=1).max()]  # below it some step has no option
-    found = [choice for price in _prices(table, room) if (choice := _cheapest(table, price, room, bounds)) is not None]
+    found = [choice for price in prices(table, room) if (choice := _cheapest(table, price, room, bounds)) is not None]
     return min(found, key=lambda choice: max(table.interval(choice), least), default=None)
 
 
@@ -98,7 +98,7 @@ def smallest_sum(table: OptionTable, room: Mapping[str, float]) -> IntArray | No
     """
     if min(room.values(), default=0.0) < 0:
         return None
-    found = [choice for price in _prices(table, room) if (choice := _priced(table, price, room)) is not None]
+    found = [choice for price in prices(table, room) if (choice := _priced(table, price, room)) is not None]
     return min(found, key=lambda choice: _sum(table, choice), default=None)
 
 
@@ -128,11 +128,11 @@ def _priced(table: OptionTable, price: FloatArray, room: Mapping[str, float]) ->
 
 def smallest_need(table: OptionTable, room: Mapping[str, float]) -> dict[str, float]:
     """Return what the design takes whose options take the smallest shares of the room."""
-    choice = _choose(table, next(_prices(table, room)), np.inf)
+    choice = _choose(table, next(prices(table, room)), np.inf)
     return {name: float(table.take(name, choice).sum()) for name in room}
 
 
-def _prices(table: OptionTable, room: Mapping[str, float]) -> Iterator[FloatArray]:
+def prices(table: OptionTable, room: Mapping[str, float]) -> Iterator[FloatArray]:
     """Yield what an option costs: the sum of its shares of the room; then mostly its share of one resource."""
     shares = {name: table.amounts[name] / max(amount, _NOTHING) for name, amount in room.items()}
     total: FloatArray = sum(shares.values(), np.zeros_like(table.intervals))

@@ -38,10 +38,16 @@ __all__ = [
     "MOST_COLUMNS",
     "MOST_LANES",
     "Objective",
+    "Options",
     "SizedModel",
+    "check_share",
+    "is_index",
+    "lanes_in_blocks",
+    "option_table",
     "resized",
     "sized_model",
     "sizes_of",
+    "too_small",
     "unit_options",
     "with_sizes",
 ]
@@ -119,7 +125,7 @@ def resized(step: Step, unit: Unit) -> Step:
     if isinstance(unit, AttentionUnit):
         return replace(step, unit=unit, lanes_in=(unit.lanes, unit.lanes, *step.lanes_in[2:]))
     if isinstance(unit, VectorUnit) and not isinstance(unit, Rope):
-        lanes_in = tuple(1 if lanes == 1 and _is_index(source) else unit.lanes for source, lanes in _taken(step))
+        lanes_in = tuple(1 if lanes == 1 and is_index(source) else unit.lanes for source, lanes in _taken(step))
         return replace(step, unit=unit, lanes_in=lanes_in, lanes_out=unit.lanes)
     return replace(step, unit=unit)
 
@@ -128,7 +134,7 @@ def _taken(step: Step) -> Iterator[tuple[str, int]]:
     yield from zip(step.inputs, step.lanes_in, strict=True)
 
 
-def _is_index(source: str) -> bool:
+def is_index(source: str) -> bool:
     """Return whether an input of a design is a number a token, which has no lanes."""
     return source in ("positions", "input", "tokens", "layers", "banks")
 
@@ -151,6 +157,16 @@ def with_sizes(
     """
     places = list(_places(model))
     return _rebuilt(model, places, [_chosen(place.step, arrays, lanes, rows) for place in places])
+
+
+def lanes_in_blocks(model: ModelDesign, lanes: Mapping[str, int]) -> dict[str, int]:
+    """Return lanes, too, by the names that steps have within a block that layers share: those of its first layer."""
+    found = dict(lanes)
+    if model.folded:
+        for use in model.blocks:
+            prefix = f"{use.layers[0]}."
+            found |= {name.removeprefix(prefix): count for name, count in lanes.items() if name.startswith(prefix)}
+    return found
 
 
 def _chosen(step: Step, arrays: Mapping[str, tuple[int, int]], lanes: Mapping[str, int], rows: int | None) -> Unit:
@@ -208,11 +224,10 @@ def sized_model(
     InputError
         If even the smallest design does not fit: what it needs, and what there is.
     """
-    if not 0 < share <= 1:
-        raise InputError(f"share must be above 0 and at most 1, not {share!r}")
+    check_share(share)
     places = list(_places(model))
     options = [
-        _table(unit_options(p.step.unit, most_columns=most_columns, most_lanes=most_lanes), platform, position)
+        option_table(unit_options(p.step.unit, most_columns=most_columns, most_lanes=most_lanes), platform, position)
         for p in places
     ]
     names = [name for name, amount in platform.budget.items() if amount.value > 0]
@@ -231,10 +246,16 @@ def sized_model(
     else:
         choice = smallest_interval(table, room, least=least)
     if choice is None:
-        raise _too_small(table, room, around, platform, share)
+        raise too_small(smallest_need(table, room), room, around, platform, share)
     units = [each.units[index] for each, index in zip(options, choice, strict=True)]
     taken = sum((unit_resources(unit, platform) for unit in units), around)
     return SizedModel(_rebuilt(model, places, units), table.interval(choice), taken)
+
+
+def check_share(share: float) -> None:
+    """Raise InputError unless a share of a budget is one."""
+    if not 0 < share <= 1:
+        raise InputError(f"share must be above 0 and at most 1, not {share!r}")
 
 
 @cache
@@ -243,7 +264,7 @@ def _interval(unit: Unit, position: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Options:
+class Options:
     """What a step may be built as, quickest first: units, cycles a token and amounts of each [options]."""
 
     units: tuple[Unit, ...]
@@ -252,7 +273,7 @@ class _Options:
 
 
 @lru_cache(maxsize=65536)
-def _table(units: tuple[Unit, ...], platform: Platform, position: int) -> _Options:
+def option_table(units: tuple[Unit, ...], platform: Platform, position: int) -> Options:
     """Return every option that no other one beats."""
     found = [(unit, _interval(unit, position), unit_resources(unit, platform)) for unit in units]
     kept: list[tuple[Unit, float, Resources]] = []
@@ -260,7 +281,7 @@ def _table(units: tuple[Unit, ...], platform: Platform, position: int) -> _Optio
         if not any(_no_more(other[2].amounts, option[2].amounts) for other in kept):
             kept.append(option)
     amounts = {name: np.array([taken[name] for _, _, taken in kept]) for name in platform.budget}
-    return _Options(tuple(unit for unit, _, _ in kept), np.array([each for _, each, _ in kept]), amounts)
+    return Options(tuple(unit for unit, _, _ in kept), np.array([each for _, each, _ in kept]), amounts)
 
 
 def _no_more(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
@@ -302,10 +323,11 @@ def _rebuilt(model: ModelDesign, places: Sequence[_Place], units: Sequence[Unit]
     return replace(model, front=rebuilt(model.front, 0), blocks=blocks, back=rebuilt(model.back, 1 + len(model.blocks)))
 
 
-def _too_small(
-    table: OptionTable, room: Mapping[str, float], around: Resources, platform: Platform, share: float
+def too_small(
+    need: Mapping[str, float], room: Mapping[str, float], around: Resources, platform: Platform, share: float
 ) -> InputError:
-    needs = {name: amount + around[name] for name, amount in smallest_need(table, room).items()}
+    """Return the error of a platform that has no room for what steps need at least, and what stands around them."""
+    needs = {name: amount + around[name] for name, amount in need.items()}
     limits = {name: platform.budget[name].value * share for name in room}
     over = [name for name in room if needs[name] > limits[name]] or list(room)
     said = ", ".join(

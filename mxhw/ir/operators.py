@@ -146,3 +146,5 @@ for _schema, _implementation, _fake in (
     _LIBRARY.define(_schema)  # type: ignore[no-untyped-call]
     _LIBRARY.impl(_name, _implementation, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"mxhw::{_name}", _fake, lib=_LIBRARY)
+    # Gradients are those of the torch operators inside.
+    _LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]

@@ -43,6 +43,8 @@ def _like_states(decay: Tensor, update: Tensor) -> Tensor:
 _LIBRARY.define("scan(Tensor decay, Tensor update) -> Tensor")  # type: ignore[no-untyped-call]
 _LIBRARY.impl("scan", scan, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("mxhw::scan", _like_states, lib=_LIBRARY)
+# Gradients are those of the torch operators inside.
+_LIBRARY.impl("scan", torch.library.fallthrough_kernel, "Autograd")  # type: ignore[no-untyped-call]
 
 
 def selective_scan(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,121 +6,30 @@ tokens, so that the slowest sets the interval. Nodes without hardware are named,
 units between layers, or read weights from outside, are costed by :mod:`mxhw.hardware.machine`.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mxhw.errors import InputError
-from mxhw.hardware.cycles import unit_cycles
-from mxhw.hardware.energy import EnergyBreakdown, unit_energy
+from mxhw.hardware.energy import EnergyBreakdown
 from mxhw.hardware.platform import Platform
-from mxhw.hardware.resources import unit_resources
-from mxhw.hardware.sizes import NOTHING, Resources, unit_sizes
+from mxhw.hardware.sizes import NOTHING
 from mxhw.hardware.sizes.connections import connections
 from mxhw.hardware.sizing import sized_model, sizes_of, with_sizes
-from mxhw.hardware.structure import AttentionUnit, ModelDesign, Product, Step, Unit, rows_of
+from mxhw.hardware.structure import AttentionUnit, ModelDesign, Product, Step
 from mxhw.ir import Assignment, Graph
+from mxhw.passes.analysis.additive import AdditiveCosts, additive_costs
+from mxhw.passes.analysis.hardware_report import (
+    HardwareReport,
+    LazyNodes,
+    NoHardwareError,
+    PlannedDesign,
+    node_row,
+)
+from mxhw.passes.analysis.planning import NotComposableError, Plan, Planner, UnitCost, connection_cost, unit_cost
+from mxhw.passes.analysis.speed import DesignSpeed, SpeedOf
 from mxhw.passes.analysis.structure import Choices, Structure, Structurer
 
 __all__ = ["HardwareCosts", "HardwareReport", "NoHardwareError", "PlannedDesign", "evaluate_hardware"]
-
-
-class NoHardwareError(InputError):
-    """No node of a design has hardware."""
-
-
-@dataclass(frozen=True)
-class HardwareReport:
-    """Costs of a design for one input sequence.
-
-    Attributes
-    ----------
-    interval : int
-        Cycles between sequences: those that the slowest unit takes for one, from its first beat in to its last one out.
-    cycles : int
-        Sum over the units of the cycles that each takes.
-    seconds : float
-        `interval` at the platform's clock.
-    resources : mapping of str to float
-        Use of the platform ("area" in um2; "lut", "ff", "dsp", "bram", "uram").
-    memory_bits : float
-        Bits that the memories hold.
-    energy : float or None
-        pJ per sequence; None where the platform's energies are unknown.
-    edp : float or None
-        Energy times interval [pJ * s].
-    energies : mapping of str to float
-        `energy` by term: logic, and memories by what they hold; those that are known.
-    nodes : mapping of str to mapping
-        Per GEMM node: unit, weight_type, rows, columns, lanes, accumulator_bits, interface, cycles, macs, resources,
-        memories [bits], energy; what stands around its array is counted with it.
-    without : tuple of str
-        Nodes that work without hardware: nothing is charged for those whose kind or formats have no unit; experts and
-        attention in DialectFP4 are charged for, but have no RTL.
-    mac_coverage : float
-        Share of the multiply-accumulates that have hardware.
-    """
-
-    platform: str
-    sequence: int
-    interval: int
-    cycles: int
-    seconds: float
-    resources: Mapping[str, float]
-    memory_bits: float
-    energy: float | None
-    edp: float | None
-    energies: Mapping[str, float]
-    nodes: Mapping[str, Mapping[str, Any]]
-    without: tuple[str, ...]
-    mac_coverage: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as a JSON object."""
-        return {
-            **self.totals(),
-            "nodes": {name: dict(node) for name, node in self.nodes.items()},
-            "without": list(self.without),
-        }
-
-    def totals(self) -> dict[str, Any]:
-        """Return everything but the nodes."""
-        return {
-            "platform": self.platform,
-            "sequence": self.sequence,
-            "interval": self.interval,
-            "cycles": self.cycles,
-            "seconds": self.seconds,
-            "resources": dict(self.resources),
-            "memory_bits": self.memory_bits,
-            "energy": self.energy,
-            "edp": self.edp,
-            "energies": dict(self.energies),
-            "mac_coverage": self.mac_coverage,
-        }
-
-
-@dataclass(frozen=True)
-class PlannedDesign:
-    """Sizes that fit a platform, and what they cost; ``arrays`` and ``lanes`` as of :class:`.Assignment`.
-
-    Lanes are those that differ from the smallest ones, which steps have where nothing is said.
-    """
-
-    arrays: Mapping[str, tuple[int, int]]
-    lanes: Mapping[str, int]
-    report: HardwareReport
-
-
-@dataclass(frozen=True)
-class _UnitCost:
-    """Of one unit for one sequence."""
-
-    cycles: int
-    resources: Resources
-    energy: EnergyBreakdown
-    memory_bits: int
 
 
 class HardwareCosts:
@@ -144,6 +53,9 @@ class HardwareCosts:
         self._macs = {name: info.macs for name, info in graph.nodes.items()}
         self._gemms = {info.name: info.gemm(1, sequence).macs for info in graph.gemms}
         self._total_macs = graph.macs(1, sequence)
+        self._built: dict[frozenset[str], frozenset[str]] = {}  # nodes of the last design: those that multiply
+        self._speeds = SpeedOf(graph, platform)
+        self._planner = Planner(self._structurer, platform, sequence)
 
     def plan(self, formats: Mapping[str, str], rows: int, share: float = 1.0) -> PlannedDesign:
         """Return the sizes with the smallest interval that fit a share of the platform's budget.
@@ -155,12 +67,24 @@ class HardwareCosts:
         """
         if rows < 1:
             raise InputError(f"arrays need rows of at least 1, not {rows!r}")
+        try:
+            plan = self._planner.plan(formats, rows, share)
+        except NotComposableError:
+            return self.plan_directly(formats, rows, share)
+        if plan is None:
+            raise _no_hardware()
+        kept = dict(formats)
+        return PlannedDesign(plan.arrays, plan.lanes, self._planned_report(plan, kept), kept, plan.pace)
+
+    def plan_directly(self, formats: Mapping[str, str], rows: int, share: float = 1.0) -> PlannedDesign:
+        """Return what :meth:`plan` returns, bit for bit, from a whole new design: its definition, and slow."""
         structure = self._structure(formats)
         model = with_sizes(structure.design, {}, {}, rows=rows)
         sized = sized_model(model, self.platform, position=(self.sequence - 1) // 2, share=share)
         (arrays, lanes), (_, smallest) = sizes_of(sized.design), sizes_of(model)
         changed = {name: count for name, count in lanes.items() if count != smallest[name]}
-        return PlannedDesign(arrays, changed, self._report(sized.design, structure.without))
+        report = self._report(sized.design, structure.without)
+        return PlannedDesign(arrays, changed, report, dict(formats), sized.interval)
 
     def report(self, assignment: Assignment) -> HardwareReport:
         """Return the costs of an assignment's formats and sizes; a step that has none is as small as can be.
@@ -177,46 +101,146 @@ class HardwareCosts:
         model = with_sizes(structure.design, assignment.arrays, assignment.lanes)
         return self._report(model, structure.without)
 
+    def additive(
+        self, choices: Sequence[Sequence[Mapping[str, str]]], formats: Mapping[str, str], rows: int, pace: float
+    ) -> AdditiveCosts:
+        """Return costs of units that add up, for formats chosen by a linear program; see :mod:`.additive`.
+
+        Parameters
+        ----------
+        choices : formats by site of every candidate of every unit [units][candidates].
+        formats : of all sites; those of units as in any design.
+        rows : of all products.
+        pace : cycles a token that no step may exceed.
+
+        Raises
+        ------
+        InputError
+            If no candidates keep to the pace.
+        """
+        return additive_costs(lambda each: self.need(each, rows, pace), choices, formats, pace)
+
+    def need(self, formats: Mapping[str, str], rows: int, pace: float) -> dict[str, float] | None:
+        """Return the least resources of a design with ``pace`` cycles a token; None if a step cannot keep to it.
+
+        They are those that :meth:`plan` compares with the budget: every step as small as the pace lets it be, and what
+        stands between steps at their smallest sizes. With one resource in the budget (ASIC area) :meth:`plan` finds
+        this pace or a smaller one if and only if they fit; with several, steps take the smallest sum of shares of the
+        budget here, and :meth:`plan` tries other prices, too.
+        """
+        try:
+            return self._planner.need(formats, rows, pace)
+        except NotComposableError:
+            raise InputError(
+                "costs that add up need a design that is put together from what its nodes add, and sizes of all its "
+                "units on the platform; this one has to be planned as a whole"
+            ) from None
+
+    def speed(
+        self,
+        design: PlannedDesign | Assignment,
+        prefill: int,
+        decode: int,
+        *,
+        batch: int = 1,
+        folded: bool = False,
+    ) -> DesignSpeed:
+        """Return how quick a design is; what has been asked for is kept.
+
+        Parameters
+        ----------
+        design : with its sizes.
+        prefill, decode : tokens of a prompt, and behind it; caches have room for both.
+        batch : sequences at a time.
+        folded : layers of a kind share the units of their first one; else each has its own.
+
+        Raises
+        ------
+        InputError
+            If a node has no unit for its formats, or layers that are to share one cannot, a size or number is
+            impossible, or the model does not fit the platform.
+        """
+        return self._speeds(
+            design.formats, design.arrays, design.lanes, prefill=prefill, decode=decode, batch=batch, folded=folded
+        )
+
     def _structure(self, formats: Mapping[str, str]) -> Structure:
         structure = self._structurer.structure(Choices(formats=formats, keys=self.sequence, strict=False))
         if not any(isinstance(step.unit, Product | AttentionUnit) for _, step in structure.design.steps()):
-            raise NoHardwareError("no node of this assignment has formats that a unit computes")
+            raise _no_hardware()
         return structure
+
+    def _planned_report(self, plan: Plan, formats: dict[str, str]) -> HardwareReport:
+        """Return the report of a plan; rows of nodes are made of the whole design when they are asked for."""
+
+        def nodes() -> dict[str, dict[str, Any]]:
+            model = with_sizes(self._structure(formats).design, plan.arrays, plan.lanes)
+            steps = [step for _, step in model.steps()]
+            return self._nodes(steps, [unit_cost(step.unit, self.platform, self.sequence) for step in steps])
+
+        return self._totals(
+            energy=EnergyBreakdown(plan.energies, plan.unknown),
+            interval=plan.interval,
+            cycles=plan.cycles,
+            resources=plan.resources,
+            memory_bits=float(plan.memory_bits),
+            nodes=LazyNodes(nodes),
+            without=(*plan.without, *plan.without_rtl),
+            covered=self._covered(plan.nodes, plan.without_rtl),
+        )
 
     def _report(self, model: ModelDesign, without: tuple[str, ...]) -> HardwareReport:
         steps = [step for _, step in model.steps()]
-        costs = [_unit_cost(step.unit, self.platform, self.sequence) for step in steps]
+        costs = [unit_cost(step.unit, self.platform, self.sequence) for step in steps]
         around = list(_connecting(model, self.platform))
         every = [*costs, *around]
         energy = sum((cost.energy for cost in every), EnergyBreakdown())
-        interval = max(cost.cycles for cost in costs)
+        lacking = tuple(dict.fromkeys(step.node for step in steps if not step.unit.has_rtl))
+        return self._totals(
+            energy=energy,
+            interval=max(cost.cycles for cost in costs),
+            cycles=sum(cost.cycles for cost in costs),
+            resources=dict(sum((cost.resources for cost in every), NOTHING).amounts),
+            memory_bits=float(sum(cost.memory_bits for cost in every)),
+            nodes=self._nodes(steps, costs),
+            without=(*without, *lacking),
+            covered=self._covered(frozenset(step.node for step in steps), lacking),
+        )
+
+    def _covered(self, nodes: frozenset[str], lacking: Iterable[str]) -> int:
+        """Return the multiply-accumulates of nodes that have steps, all of them with RTL."""
+        found = self._built.get(nodes)
+        if found is None:
+            self._built = {nodes: frozenset(nodes & self._gemms.keys())}
+            found = self._built[nodes]
+        return sum(map(self._gemms.__getitem__, found.difference(lacking)))
+
+    def _totals(self, *, energy: EnergyBreakdown, interval: int, covered: int, **rest: Any) -> HardwareReport:
+        """Return the report of a design's sums."""
         seconds = interval / self.platform.clock.value
-        built = {step.node for step in steps} - {step.node for step in steps if not step.unit.has_rtl}
-        named = (*without, *dict.fromkeys(step.node for step in steps if not step.unit.has_rtl))
-        covered = built & set(self._gemms)
         total = None if energy.unknown else energy.total
         return HardwareReport(
             platform=self.platform.name,
             sequence=self.sequence,
             interval=interval,
-            cycles=sum(cost.cycles for cost in costs),
             seconds=seconds,
-            resources=dict(sum((cost.resources for cost in every), NOTHING).amounts),
-            memory_bits=float(sum(cost.memory_bits for cost in every)),
             energy=total,
             edp=None if total is None else total * seconds,
             energies=dict(energy.terms),
-            nodes=self._nodes(steps, costs),
-            without=named,
-            mac_coverage=sum(self._gemms[name] for name in covered) / self._total_macs if self._total_macs else 0.0,
+            mac_coverage=covered / self._total_macs if self._total_macs else 0.0,
+            **rest,
         )
 
-    def _nodes(self, steps: list[Step], costs: list[_UnitCost]) -> dict[str, dict[str, Any]]:
+    def _nodes(self, steps: list[Step], costs: list[UnitCost]) -> dict[str, dict[str, Any]]:
         """Return the rows of nodes that multiply."""
-        by_node: dict[str, list[tuple[Step, _UnitCost]]] = {}
+        by_node: dict[str, list[tuple[Step, UnitCost]]] = {}
         for step, cost in zip(steps, costs, strict=True):
             by_node.setdefault(step.node, []).append((step, cost))
-        return {name: _node(by_node[name], self._gemms[name]) for name in self._gemms if name in by_node}
+        return {name: node_row(by_node[name], self._gemms[name]) for name in self._gemms if name in by_node}
+
+
+def _no_hardware() -> NoHardwareError:
+    return NoHardwareError("no node of this assignment has formats that a unit computes")
 
 
 def evaluate_hardware(graph: Graph, assignment: Assignment, platform: Platform, sequence: int) -> HardwareReport:
@@ -224,58 +248,8 @@ def evaluate_hardware(graph: Graph, assignment: Assignment, platform: Platform, 
     return HardwareCosts(graph, platform, sequence).report(assignment)
 
 
-@lru_cache(maxsize=65536)
-def _unit_cost(unit: Unit, platform: Platform, tokens: int) -> _UnitCost:
-    """Return what a unit costs for one sequence from position 0 on."""
-    rows = rows_of(unit)
-    cycles = unit_cycles(unit, -(-tokens // rows) * rows)
-    logic = unit_sizes(unit, platform)
-    return _UnitCost(
-        cycles=cycles,
-        resources=unit_resources(unit, platform),
-        energy=unit_energy(unit, tokens, 0, platform, logic, cycles),
-        memory_bits=sum(shape.capacity for shape in unit.memories()),
-    )
-
-
-def _connecting(model: ModelDesign, platform: Platform) -> Iterator[_UnitCost]:
-    """Yield what stands between steps costs; its energy is that of a part that works a cycle for each beat or less,
-    which is not known here and counted as none."""
+def _connecting(model: ModelDesign, platform: Platform) -> Iterator[UnitCost]:
+    """Yield what stands between steps costs."""
     for design, _ in model.parts.values():
         for unit in connections(design):
-            bits = sum(shape.capacity for shape in unit.memories())
-            yield _UnitCost(0, unit_resources(unit, platform), EnergyBreakdown(), bits)
-
-
-def _node(parts: list[tuple[Step, _UnitCost]], macs: int) -> dict[str, Any]:
-    """Return the row of a node: its array, or unit of attention, and the costs of all steps that belong to it."""
-    unit, cycles = next(
-        (step.unit, cost.cycles) for step, cost in parts if isinstance(step.unit, Product | AttentionUnit)
-    )
-    energy = sum((cost.energy for _, cost in parts), EnergyBreakdown())
-    row: dict[str, Any] = {
-        "unit": "attention",
-        "weight_type": None,
-        "rows": 1,
-        "columns": 1,
-        "lanes": unit.lanes,
-        "accumulator_bits": None,
-        "interface": {},
-        "cycles": cycles,
-        "macs": macs,
-        "resources": dict(sum((cost.resources for _, cost in parts), NOTHING).amounts),
-        "memories": {shape.name: shape.capacity for shape in unit.memories()},
-        "energy": None if energy.unknown else dict(energy.terms),
-    }
-    if not isinstance(unit, Product):
-        return row
-    beat = unit.lanes * unit.input_bits + unit.input_metadata_bits
-    return {
-        **row,
-        "unit": unit.family,
-        "weight_type": unit.weight_type,
-        "rows": unit.rows,
-        "columns": unit.columns,
-        "accumulator_bits": unit.accumulator_bits,
-        "interface": {"x": unit.rows * beat, "y": unit.columns * unit.accumulator_bits},
-    }
+            yield connection_cost(unit, platform)

@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 from mxhw.ir import Graph
 from mxhw.ir.describe import INFO
 
-__all__ = ["lockstep"]
+__all__ = ["lockstep", "works_in_place"]
 
 
 @torch.no_grad()
@@ -70,15 +70,15 @@ class _Stepper(fx.Interpreter):
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[Any, Any]:
         """Return the arguments of `n`: copies, if it may change them and they are not this graph's alone."""
         arguments = super().fetch_args_kwargs_from_env(n)
-        if self.shares_values and INFO in n.meta and _works_in_place(n):
+        if self.shares_values and INFO in n.meta and works_in_place(n):
             copied: tuple[Any, Any] = torch.utils._pytree.tree_map_only(Tensor, Tensor.clone, arguments)
             return copied
         return arguments
 
 
-def _works_in_place(node: fx.Node) -> bool:
+def works_in_place(node: fx.Node) -> bool:
     """Whether an operator of the node, or of its body, writes into an argument."""
     if node.op == "call_module":
         body = cast(fx.GraphModule, node.graph.owning_module).get_submodule(str(node.target))
-        return isinstance(body, fx.GraphModule) and any(_works_in_place(inner) for inner in body.graph.nodes)
+        return isinstance(body, fx.GraphModule) and any(works_in_place(inner) for inner in body.graph.nodes)
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable

@@ -5,7 +5,7 @@ out. Perplexity and KL are in nats per predicted token; KL is KL(float || quanti
 float model's predictions with the quantized one's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import exp, log
 from typing import Protocol
@@ -18,7 +18,16 @@ from mxhw.errors import InputError
 from mxhw.ir import Graph
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Predictor", "Quality", "QualityEvaluator", "check_windows", "comparison", "log_probabilities", "quality_of"]
+__all__ = [
+    "Partial",
+    "Predictor",
+    "Quality",
+    "QualityEvaluator",
+    "check_windows",
+    "comparison",
+    "log_probabilities",
+    "quality_of",
+]
 
 _MOST_KEPT = 1 << 30  # bytes of float predictions
 
@@ -50,6 +59,25 @@ class Quality:
     def to_json(self) -> dict[str, float | int | None]:
         """Return the fields as a JSON object."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Quality on the first windows of a text.
+
+    Attributes
+    ----------
+    quality : Quality
+        Over the windows seen.
+    windows : tuple of (loss, kl)
+        Of each batch of windows seen, in order [nats/token].
+    complete : bool
+        Whether that is the whole text.
+    """
+
+    quality: Quality
+    windows: tuple[tuple[float, float], ...]
+    complete: bool
 
 
 class Predictor(Protocol):
@@ -98,13 +126,22 @@ class QualityEvaluator:
 
     def __call__(self, graph: Predictor, *, progress: bool = False) -> Quality:
         """Return the quality of `graph`; give the float graph itself for the reference."""
-        sums = torch.zeros(3, dtype=torch.float64)
         shown = self.progress if progress else SilentProgress()
         with shown.task("evaluate", len(self.windows)) as task:
-            for index, chunk in enumerate(self._chunks()):
-                sums += self._compare(graph, index, chunk)
-                task.advance(len(chunk))
-        return quality_of(sums, self.windows, self.bytes_per_token)
+            for seen in self.grow(graph):
+                task.advance(self.batch)
+        return seen.quality
+
+    def grow(self, graph: Predictor) -> Iterator[Partial]:
+        """Yield the quality of `graph` after every batch of windows; the last one is that of :meth:`__call__`."""
+        sums, windows, seen = torch.zeros(3, dtype=torch.float64), [], 0
+        for index, chunk in enumerate(self._chunks()):
+            found = self._compare(graph, index, chunk)
+            sums, seen = sums + found, seen + len(chunk)
+            loss, kl, _ = (found / (len(chunk) * (chunk.shape[1] - 1))).tolist()
+            windows.append((loss, kl))
+            quality = quality_of(sums, self.windows[:seen], self.bytes_per_token)
+            yield Partial(quality, tuple(windows), seen == len(self.windows))
 
     def reference(self) -> Quality:
         """Return the quality of the float graph."""

@@ -4,7 +4,7 @@ No weights are needed. A folded design has one block a kind of layer, whose unit
 layers have in formats of their own, their shared array holds (:func:`mxhw.arithmetic.recoding.common_weight_type`).
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 from mxhw.arithmetic import weight_exponents
@@ -16,10 +16,27 @@ from mxhw.passes.analysis.structure import attention, functions, linear
 from mxhw.passes.analysis.structure.products import ASSUMED_EXPONENTS
 from mxhw.passes.analysis.structure.steps import Choices, Group, Made, Steps, add_steps
 
-__all__ = ["Structure", "Structurer", "model_structure"]
+__all__ = ["Outline", "Structure", "Structurer", "model_structure"]
 
 HIDDEN = "hidden"
 _RULES = attention, functions, linear  # importing them registers their rules
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A part of a model before formats are chosen.
+
+    Attributes
+    ----------
+    groups : its nodes, in execution order.
+    layers : that a block serves; none of what stands before and behind the layers.
+    """
+
+    groups: tuple[Group, ...]
+    layers: tuple[str, ...] = ()
+
+
+Part = tuple[Design, Steps]
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,10 @@ class Structurer:
     folded : bool
         One physical block for all layers of a kind, whose steps have names within a layer; else each layer has its own,
         whose steps have the names that emission gives.
+
+    Attributes
+    ----------
+    outlines : front, blocks, back.
     """
 
     def __init__(self, graph: Graph, *, folded: bool = True) -> None:
@@ -61,9 +82,11 @@ class Structurer:
         self._made: dict[Hashable, Made] = {}
         outside = [info for info in nodes.values() if info.layer is None]
         behind = _behind_layers(nodes)
-        self._front = [Group(info.name, (info,)) for info in outside if info.name not in behind]
-        self._blocks = _blocks(graph, nodes, folded)
-        self._back = [Group(info.name, (info,)) for info in outside if info.name in behind]
+        self.outlines = (
+            Outline(tuple(Group(info.name, (info,)) for info in outside if info.name not in behind)),
+            *_blocks(graph, nodes, folded),
+            Outline(tuple(Group(info.name, (info,)) for info in outside if info.name in behind)),
+        )
 
     def structure(self, choices: Choices) -> Structure:
         """Return the design for chosen formats, at its smallest sizes: see :mod:`mxhw.hardware.sizing`.
@@ -74,27 +97,32 @@ class Structurer:
             If a product has no format or no unit for its formats, or layers that are to share a unit cannot; the
             message names the node.
         """
-        choices = replace(choices, exponents=choices.exponents or self._exponents)
-        without: list[str] = []
-        front = self._part(choices, self._front, (), without)
-        blocks = tuple(
-            BlockUse(self._part(choices, groups, layers, without), layers) for layers, groups in self._blocks
+        made = [self.part(choices, outline) for outline in self.outlines]
+        (front, *blocks, back) = (design for design, _ in made)
+        uses = tuple(
+            BlockUse(design, outline.layers) for design, outline in zip(blocks, self.outlines[1:-1], strict=True)
         )
-        back = self._part(choices, self._back, (), without)
-        return Structure(ModelDesign(front, blocks, back, self.folded), tuple(without))
+        without = tuple(node for _, steps in made for node in steps.without)
+        return Structure(ModelDesign(front, uses, back, self.folded), without)
 
-    def _part(self, choices: Choices, groups: Sequence[Group], layers: tuple[str, ...], without: list[str]) -> Design:
-        """Return the design of some nodes; what they read of others is an input."""
+    def part(self, choices: Choices, outline: Outline, seen: Callable[[Steps, Group], None] | None = None) -> Part:
+        """Return the design of a part, and its steps as they were added; what they read of others is an input.
+
+        ``seen`` is called after each group with the steps so far. Errors as of :meth:`structure`.
+        """
+        choices = replace(choices, exponents=choices.exponents or self._exponents)
+        groups = outline.groups
         summands = {each for group in groups if group.first.op == "add" for each in group.first.inputs}
         steps = Steps(choices, summands=frozenset(summands))
         own = {group.first.name for group in groups}
         for group in groups:
             for each in group.first.inputs:
                 if each not in own and each not in steps.streams and each not in self._tables:
-                    steps.streams[each] = HIDDEN if layers else each
+                    steps.streams[each] = HIDDEN if outline.layers else each
             add_steps(steps, group, self._made)
-        without += steps.without
-        return _connected(steps)
+            if seen is not None:
+                seen(steps, group)
+        return _connected(steps), steps
 
 
 def _connected(steps: Steps) -> Design:
@@ -144,8 +172,8 @@ def exponents_of(graph: Graph) -> Callable[[NodeInfo, Format], tuple[int, int]]:
     return find
 
 
-def _blocks(graph: Graph, nodes: Mapping[str, NodeInfo], folded: bool) -> list[tuple[tuple[str, ...], list[Group]]]:
-    """Return the layers of each physical block, and its nodes."""
+def _blocks(graph: Graph, nodes: Mapping[str, NodeInfo], folded: bool) -> list[Outline]:
+    """Return each physical block."""
     by_layer: dict[str, list[NodeInfo]] = {}
     for info in nodes.values():
         if info.layer is not None:
@@ -154,7 +182,8 @@ def _blocks(graph: Graph, nodes: Mapping[str, NodeInfo], folded: bool) -> list[t
     found = []
     for layers in kinds:
         rows = zip(*(by_layer[layer] for layer in layers), strict=True)
-        found.append((layers, [Group(_within(members[0]) if folded else members[0].name, members) for members in rows]))
+        groups = (Group(_within(members[0]) if folded else members[0].name, members) for members in rows)
+        found.append(Outline(tuple(groups), layers))
     return found
 
 

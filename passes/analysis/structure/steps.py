@@ -38,9 +38,11 @@ __all__ = [
     "elements",
     "encoded",
     "formats_of",
+    "has_rule",
     "narrowed",
     "one_format",
     "rule_for",
+    "sources_of",
 ]
 
 POSITIONS = "positions"
@@ -206,18 +208,29 @@ def add_steps(steps: Steps, group: Group, made: dict[Hashable, Made]) -> None:
 def _key(steps: Steps, group: Group) -> Hashable:
     """Return everything that the steps of a node depend on."""
     choices, formats = steps.choices, steps.choices.formats
-    sources = []
-    for each in group.first.inputs:
-        parts = (f"{each}.q", f"{each}.k") if f"{each}.q" in steps.streams else (each,)
-        sources += [steps.streams.get(part) for part in parts]
+    sources = sources_of(steps, group)
     return (
         group,
         choices.general,
         tuple([formats.get(key) for key in group.sites]),
-        tuple([(each, steps.bits.get(each)) for each in sources if each is not None]),
+        tuple([(each, steps.bits.get(each)) for each in sources]),
         tuple([(fmt, name) for (source, fmt), name in steps.encoders.items() if source in sources]),
         group.first.name in steps.summands,
     )
+
+
+def sources_of(steps: Steps, group: Group) -> list[str]:
+    """Return the streams that a node reads, as far as they are known."""
+    sources = []
+    for each in group.first.inputs:
+        parts = (f"{each}.q", f"{each}.k") if f"{each}.q" in steps.streams else (each,)
+        sources += [steps.streams[part] for part in parts if part in steps.streams]
+    return sources
+
+
+def has_rule(group: Group) -> bool:
+    """Return whether anything is known of nodes of this kind."""
+    return group.first.op in _RULES
 
 
 def _make(steps: Steps, group: Group) -> None:
@@ -298,6 +311,10 @@ def encoded(steps: Steps, group: Group, source: str, fmt: Format, length: int, b
 def narrowed(steps: Steps, base: str, node: str, source: str, length: int) -> str:
     """Add what brings a stream to the width of others, by one factor for all elements; return it."""
     name, bits = f"{base}.requantize", steps.bits[source]
+    if name == source:
+        name = f"{source}.requantize"
+    if name in steps.steps:
+        return name
     unit = Requantize(
         length=length,
         lanes=1,

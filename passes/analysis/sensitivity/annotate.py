@@ -1,16 +1,14 @@
-"""Sensitivity: how much worse the model gets when one layer's weight alone takes a narrow format.
-
-Measured, not estimated: one forward pass over the windows per weight, KL against the float graph. The experts of a
-layer are one weight.
-"""
+"""The pass that writes into the graph how sensitive each weight is: KL when it alone takes a narrow format."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mxhw.formats import parse_format
-from mxhw.ir import Assignment, Graph, site_key
+from mxhw.ir import Graph
 from mxhw.passes.analysis.quality import QualityEvaluator
+from mxhw.passes.analysis.sensitivity.measure import measure_sensitivity
+from mxhw.passes.analysis.sensitivity.units import units_of
 from mxhw.passes.base import Pass, PassResult, register_pass
-from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
 from mxhw.progress import Progress, SilentProgress
 
@@ -37,7 +35,10 @@ class SensitivityConfig:
 
 @register_pass
 class Sensitivity(Pass):
-    """Measure each weight's sensitivity: graph → the same graph with `Site.statistics["sensitivity_kl"]`."""
+    """Measure each weight's sensitivity: graph → the same graph with `Site.statistics["sensitivity_kl"]`.
+
+    The experts of a layer are one weight. `folder` keeps entries on disk (:func:`measure_sensitivity`).
+    """
 
     name = "sensitivity"
     description = "measure how much worse the model gets when one layer's weight alone takes a narrow format"
@@ -50,27 +51,26 @@ class Sensitivity(Pass):
         evaluator: QualityEvaluator,
         cache: WeightCache | None = None,
         progress: Progress | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.config = config
         self.evaluator = evaluator
         self.cache = cache if cache is not None else WeightCache()
         self.progress = progress or SilentProgress()
+        self.folder = folder
 
     def __call__(self, graph: Graph) -> PassResult:
         """Return the graph with statistics; the report maps node to KL [nats/token]."""
-        found = {}
-        names = [info.name for info in graph.weighted]
-        with self.progress.task("sensitivity", len(names)) as task:
-            for name in names:
-                assignment = Assignment(graph.signature.model, {site_key(name, "weight"): self.config.format})
-                quantized = Quantize(QuantizeConfig(assignment=assignment), self.cache)(graph).graph
-                found[name] = self.evaluator(quantized).kl
-                task.advance()
+        units = units_of(graph, (self.config.format,))
+        table = measure_sensitivity(
+            graph, self.evaluator, units, cache=self.folder, weights=self.cache, progress=self.progress
+        )
         sites = graph.sites
-        changed = {}
-        for name, kl in found.items():
-            site = sites[site_key(name, "weight")]
-            changed[site.key] = replace(site, statistics={**site.statistics, STATISTIC: kl})
+        found, changed = {}, {}
+        for unit in units:
+            site = sites[unit.sites[0]]
+            found[site.node] = table.loss(unit.name, self.config.format)
+            changed[site.key] = replace(site, statistics={**site.statistics, STATISTIC: found[site.node]})
         return PassResult(graph.with_sites(changed), {"format": self.config.format, "kl": found})
 
 
