@@ -7,7 +7,7 @@ In Python `mxhw.formats.load_extension("examples/own_format.py")`; in a config o
     extensions = ["own_format.py"]         # relative to the config's folder
 
     [search]
-    objective = "bits"                     # no hardware unit multiplies this format; its bits are counted all the same
+    objectives = ["kl", "bits"]            # no hardware unit multiplies this format; its bits are counted all the same
     families = ["emulated"]
     emulated_weights = ["lns4", "lns4-b16", "mxfp4"]
     emulated_inputs = "mxfp8-e4m3"

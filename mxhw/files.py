@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["new_folder", "write_text"]
+__all__ = ["cache_folder", "new_folder", "write_text"]
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder of what can be computed again: in $MXHW_CACHE, else $XDG_CACHE_HOME/mxhw or ~/.cache/mxhw."""
+    base = os.environ.get("MXHW_CACHE")
+    if base:
+        return Path(base) / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mxhw" / name
 
 
 def write_text(path: Path, text: str) -> None:

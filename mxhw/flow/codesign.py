@@ -19,32 +19,11 @@ from mxhw.flow.config import Config, write_config
 from mxhw.flow.prepare import Prepared, prepare
 from mxhw.flow.rows import assignment_file, design, family, point, quality_row
 from mxhw.flow.rtl import RtlStage
+from mxhw.flow.search import run_search, write_results
 from mxhw.ir import Assignment
-from mxhw.passes import Pipeline
-from mxhw.passes.analysis import (
-    Calibrate,
-    CalibrateConfig,
-    Evaluate,
-    EvaluateConfig,
-    Evaluation,
-    QualityEvaluator,
-    Sensitivity,
-    SensitivityConfig,
-    outlier_ratios,
-    sensitivities,
-)
+from mxhw.passes.analysis import Evaluate, EvaluateConfig, Evaluation, QualityEvaluator
 from mxhw.passes.analysis.evaluate import AnyArithmetic
-from mxhw.passes.search import (
-    EMULATED,
-    Choice,
-    Problem,
-    SearchConfig,
-    SearchResult,
-    check_feasible,
-    check_study_file,
-    choose,
-    search,
-)
+from mxhw.passes.search import EMULATED, Choice, SearchResult, choose
 from mxhw.passes.transform import WeightCache
 from mxhw.passes.transform.lower import Ranges
 from mxhw.progress import Progress, SilentProgress
@@ -52,7 +31,7 @@ from mxhw.report import write_front, write_report
 from mxhw.report.results import CHOSEN, Design, DesignPoint, Results, save_results
 from mxhw.sim.cosim import CosimReport, run_cosim
 
-__all__ = ["Codesign", "codesign", "run_search"]
+__all__ = ["Codesign", "codesign"]
 
 FRONT_SCORED = 8  # designs of the front, at most, that are scored on the test text beside the picked ones
 
@@ -64,7 +43,8 @@ def codesign(config: Config, out: Path, *, command: str = "", progress: Progress
     ----------
     config : Config
     out : Path
-        Gets config.toml, study.db, assignment.json, rtl/, cosim.json, results.json, report.html and front.svg.
+        Gets config.toml, study.db, search.json, search.html, search-front.svg, assignment.json, rtl/, cosim.json,
+        results.json, report.html and front.svg.
     command : str
         What a person types to get this run again; shown in the report.
 
@@ -74,50 +54,6 @@ def codesign(config: Config, out: Path, *, command: str = "", progress: Progress
         If something that the config names is wrong; nothing has been written then.
     """
     return Codesign(config, out, command, progress or SilentProgress()).run()
-
-
-def run_search(
-    prepared: Prepared, path: Path | None, cache: WeightCache, progress: Progress
-) -> tuple[SearchResult, QualityEvaluator]:
-    """Calibrate, measure sensitivities, and search; the evaluator is the one of the search text."""
-    config = prepared.config
-    evaluator = QualityEvaluator(prepared.graph, prepared.search, bytes_per_token=prepared.loaded.bytes_per_token)
-    problem = Problem(
-        prepared.graph,
-        evaluator,
-        prepared.platform,
-        config.platform.sequence,
-        config.search.objective,
-        config.search.quality,
-        cache,
-    )
-    check_feasible(problem, prepared.space)
-    if path is not None:
-        check_study_file(path)
-    format_ = prepared.space.config.weights(config.search.families[0])[0]
-    analyses = Pipeline(
-        [
-            Calibrate(CalibrateConfig(windows=prepared.calibration), progress),
-            Sensitivity(SensitivityConfig(format=format_), evaluator, cache, progress),
-        ]
-    )
-    settings = SearchConfig(
-        trials=config.search.trials,
-        sampler=config.search.sampler,
-        seed=config.seed,
-        max_perplexity_increase=config.search.max_perplexity_increase,
-    )
-    known = analyses(prepared.graph).graph
-    found = search(
-        problem,
-        prepared.space,
-        settings,
-        path=path,
-        sensitivity=sensitivities(known),
-        outliers=outlier_ratios(known),
-        progress=progress,
-    )
-    return found, evaluator
 
 
 @dataclass
@@ -143,8 +79,10 @@ class Codesign:
             rtl = RtlStage(prepared, self.cache, self.progress)
             rtl.check()
         with self._stage("search"):
-            found, search_text = run_search(prepared, self.out / "study.db", self.cache, self.progress)
+            searched = run_search(prepared, self.out / "study.db", cache=self.cache, progress=self.progress)
+            found, search_text = searched.result, searched.problem.evaluator
         write_config(self.config, self.out / "config.toml")
+        write_results(prepared, searched, self.out, command=self.command, seconds=self.seconds["search"])
         with self._stage("score"):
             test_text = QualityEvaluator(prepared.graph, prepared.test, bytes_per_token=prepared.loaded.bytes_per_token)
             picked = self._pick(found, search_text)

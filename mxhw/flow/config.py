@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mxhw.errors import InputError, nearest
 from mxhw.files import write_text
-from mxhw.passes.search import Family, HardwareObjective, QualityMeasure, SamplerName, SpaceConfig
+from mxhw.passes.search import Family, Granularity, SpaceConfig, StrategyName
 from mxhw.passes.search import SearchConfig as SearchSettings
 
 __all__ = ["Config", "DataConfig", "EmitConfig", "PlatformConfig", "SearchConfig", "load_config", "write_config"]
 
 _SPACE, _SEARCH = SpaceConfig(), SearchSettings()
+Formats = tuple[str, ...]
+SensitivityMetric = Literal["kl", "mse", "taylor", "fisher", "hessian"]
 
 
 class _Section(BaseModel):
@@ -38,6 +40,8 @@ class DataConfig(_Section):
     calibration_windows: int = Field(8, ge=1)
     search_windows: int = Field(8, ge=1)
     test_windows: int = Field(0, ge=0, description="0: all of the text")
+    task_folder: str | None = Field(None, description="tasks of one's own for objectives accuracy:TASK (YAML)")
+    task_limit: int | None = Field(None, ge=1, description="documents of a task that are scored; default: all")
 
 
 class PlatformConfig(_Section):
@@ -48,28 +52,47 @@ class PlatformConfig(_Section):
         {}, description="resources that replace the platform's own: area in µm², or lut, dsp, bram"
     )
     sequence: int = Field(512, ge=1, description="tokens of the prefill that cycles and energy are counted for")
+    decode: int = Field(128, ge=1, description="tokens after it that prefill, decode and throughput are counted for")
 
 
 class SearchConfig(_Section):
     """What is searched, and how the design is chosen; see :class:`mxhw.passes.search.SpaceConfig`."""
 
     trials: int = Field(_SEARCH.trials, ge=1)
-    objective: HardwareObjective = "cycles"
-    quality: QualityMeasure = "kl"
-    sampler: SamplerName = _SEARCH.sampler
+    objectives: tuple[str, ...] = Field(("kl", "cycles"), min_length=1, description="figures, any number of them")
+    constraints: dict[str, float] = Field(
+        {}, description="bounds of figures: the most that each may be, of those to be maximized the least"
+    )
+    strategy: StrategyName = _SEARCH.strategy
+    early_stop: bool = Field(_SEARCH.early_stop, description="stop trials that are dominated on a part of the text")
+    sensitivity: SensitivityMetric = Field("kl", description="what the first designs are allocated by")
     families: tuple[Family, ...] = Field(_SPACE.families, min_length=1)
-    bitmod_weights: tuple[str, ...] = Field(_SPACE.bitmod_weights, min_length=1)
-    dialect_weights: tuple[str, ...] = Field(_SPACE.dialect_weights, min_length=1)
-    bitmod_inputs: str = _SPACE.bitmod_inputs
-    dialect_inputs: str = _SPACE.dialect_inputs
-    bitmod_attention: tuple[str, ...] = Field(_SPACE.bitmod_attention, min_length=1)
-    dialect_attention: tuple[str, ...] = Field(_SPACE.dialect_attention, min_length=1)
-    emulated_weights: tuple[str, ...] = Field(_SPACE.emulated_weights, min_length=1)
-    emulated_inputs: str = _SPACE.emulated_inputs
-    emulated_attention: tuple[str, ...] = Field(_SPACE.emulated_attention, min_length=1)
+    granularity: Granularity = _SPACE.granularity
+    channel_group: int = Field(_SPACE.channel_group, ge=1, description='output channels, with granularity "channels"')
+    bitmod_weights: Formats = _SPACE.bitmod_weights
+    bitmod_inputs: Formats | str = _SPACE.bitmod_inputs
+    bitmod_attention: Formats = _SPACE.bitmod_attention
+    bitmod_scores: Formats = ()
+    bitmod_values: Formats = ()
+    bitmod_cache: Formats = ()
+    dialect_weights: Formats = _SPACE.dialect_weights
+    dialect_inputs: Formats | str = _SPACE.dialect_inputs
+    dialect_attention: Formats = _SPACE.dialect_attention
+    dialect_scores: Formats = ()
+    dialect_values: Formats = ()
+    dialect_cache: Formats = ()
+    emulated_weights: Formats = _SPACE.emulated_weights
+    emulated_inputs: Formats | str = _SPACE.emulated_inputs
+    emulated_attention: Formats = _SPACE.emulated_attention
+    emulated_scores: Formats = ()
+    emulated_values: Formats = ()
+    emulated_cache: Formats = ()
     rows: tuple[int, ...] = Field(_SPACE.rows, min_length=1, description="tokens in parallel, per array")
     shares: tuple[float, ...] = Field(
         _SPACE.shares, min_length=1, description="shares of the budget that a design may use"
+    )
+    widths: tuple[float, ...] = Field(
+        _SPACE.widths, min_length=1, description="columns of each array, as multiples of the balanced design's"
     )
     max_perplexity_increase: float = Field(
         _SEARCH.max_perplexity_increase, gt=0, description="what the chosen design may lose, as a ratio"
@@ -145,7 +168,11 @@ def _resolved(config: Config, folder: Path) -> Config:
         return str((folder / value).resolve()) if (folder / value).exists() else value
 
     data = config.data.model_copy(
-        update={name: absolute(getattr(config.data, name)) for name in ("calibration", "search", "test")}
+        update={
+            name: absolute(value)
+            for name in ("calibration", "search", "test", "task_folder")
+            if (value := getattr(config.data, name)) is not None
+        }
     )
     platform = config.platform.model_copy(update={"name": absolute(config.platform.name)})
     extensions = tuple(str((folder / file).resolve()) for file in config.extensions)

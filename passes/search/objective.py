@@ -1,56 +1,71 @@
 """What a trial costs and is worth: quantize ▸ parallelize ▸ evaluate, as one function from a design to its outcome."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from mxhw.errors import InputError, nearest
+from mxhw.errors import InputError
 from mxhw.hardware import Platform
 from mxhw.ir import Assignment, Graph
-from mxhw.passes.analysis.hardware import HardwareCosts, HardwareReport
+from mxhw.passes.analysis.hardware import HardwareCosts
 from mxhw.passes.analysis.ledger import Ledger, ledger
-from mxhw.passes.analysis.quality import Quality, QualityEvaluator
+from mxhw.passes.analysis.quality import Partial, Quality, QualityEvaluator
+from mxhw.passes.search.figures import ACCURACY, Figure, check_bounds, figure_of, plan_figures, violations
 from mxhw.passes.search.space import Design
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
 
-__all__ = ["OBJECTIVES", "HardwareObjective", "Outcome", "Planned", "Problem", "QualityMeasure"]
+__all__ = ["Outcome", "Planned", "Problem", "TaskScore"]
 
-HardwareObjective = Literal["cycles", "area", "energy", "edp", "bits"]
-QualityMeasure = Literal["kl", "perplexity"]
-OBJECTIVES: tuple[str, ...] = get_args(HardwareObjective)
+TaskScore = Callable[[Graph], float]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A design with its arrays, and what it costs; None without hardware."""
+    """A design with its arrays, and what is known of it without running the model.
+
+    Attributes
+    ----------
+    assignment : Assignment
+    hardware : totals of its :class:`.HardwareReport`, or None without hardware.
+    ledger : Ledger
+    figures : see :data:`.FIGURES`.
+    """
 
     assignment: Assignment
-    hardware: HardwareReport | None
+    hardware: Mapping[str, Any] | None
+    ledger: Ledger
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Everything about an evaluated design, so that reports need no further computation."""
 
-    assignment: Assignment
+    planned: Planned
     quality: Quality
-    hardware: HardwareReport | None
-    ledger: Ledger
+    windows: tuple[tuple[float, float], ...]
+    figures: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object: assignment, quality, hardware totals (null without hardware), ledger."""
+        """Return a JSON object: assignment, quality, hardware totals (null without hardware), ledger, figures, windows.
+
+        Windows are (loss, KL) of each window of the text [nats/token], in order.
+        """
+        hardware = self.planned.hardware
         return {
-            "assignment": self.assignment.to_json(),
+            "assignment": self.planned.assignment.to_json(),
             "quality": self.quality.to_json(),
-            "hardware": None if self.hardware is None else self.hardware.totals(),
-            "ledger": self.ledger.to_json(),
+            "hardware": None if hardware is None else dict(hardware),
+            "ledger": self.planned.ledger.to_json(),
+            "figures": dict(self.figures),
+            "windows": [list(each) for each in self.windows],
         }
 
 
 @dataclass
 class Problem:
-    """A model, a platform and the two objectives, both to be minimized.
+    """A model, a platform, objectives and bounds.
 
     Attributes
     ----------
@@ -60,35 +75,43 @@ class Problem:
         On the search text.
     platform : Platform
     sequence : int
-        Tokens of the prefill that cycles and energy are counted for.
-    objective : "cycles", "area", "energy", "edp" or "bits"
-        cycles: of the slowest unit; area: um2 or LUTs; energy: pJ per sequence; bits: per weight.
-    quality : "kl" or "perplexity"
+        Tokens of the prompt that cycles and energy are counted for.
+    objectives : names of :data:`.FIGURES`, any number
+        A quality and a cost of hardware by default.
+    constraints : mapping of figure to its bound
+        The most that it may be; of figures to be maximized, the least. Hard: what breaks one is never chosen.
+    decode : int
+        Tokens after the prompt, of the figures of speed.
+    tasks : mapping of "accuracy:TASK" to what scores a quantized graph
     """
 
     graph: Graph
     evaluator: QualityEvaluator
     platform: Platform
     sequence: int
-    objective: HardwareObjective = "cycles"
-    quality: QualityMeasure = "kl"
+    objectives: tuple[str, ...] = ("kl", "cycles")
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    decode: int = 128
+    tasks: Mapping[str, TaskScore] = field(default_factory=dict)
     cache: WeightCache = field(default_factory=WeightCache)
     costs: HardwareCosts = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise InputError(
-                f"objective must be one of {', '.join(OBJECTIVES)}, not {self.objective!r}"
-                + nearest(self.objective, OBJECTIVES)
-            )
-        if self.quality not in get_args(QualityMeasure):
-            raise InputError(f"quality must be 'kl' or 'perplexity', not {self.quality!r}")
-        if self.objective in ("energy", "edp") and not self.platform.has_energy:
-            raise InputError(
-                f"objective {self.objective!r} needs the energy of platform {self.platform.name!r}, which is unknown; "
-                "choose cycles, area or bits, or an ASIC platform"
-            )
+        check_bounds(self.objectives, self.constraints, self.platform)
+        for name in self.wanted:
+            if name.startswith(ACCURACY) and name not in self.tasks:
+                raise InputError(f"{name!r} needs its task, which was not loaded; name it in [data] tasks")
         self.costs = HardwareCosts(self.graph, self.platform, self.sequence)
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Of the objectives, in order."""
+        return tuple(figure_of(name) for name in self.objectives)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of all figures that are needed."""
+        return tuple(dict.fromkeys((*self.objectives, *self.constraints)))
 
     def plan(self, design: Design) -> Planned:
         """Return the design with its arrays, and what it costs; no forward pass is needed for that.
@@ -96,34 +119,99 @@ class Problem:
         Raises
         ------
         InputError
-            If the platform is too small for it, or it has no hardware and the objective is of hardware.
+            If the platform is too small for it, or it has no hardware and a figure of hardware is needed.
         """
         model, formats = self.graph.signature.model, dict(design.formats)
         if design.rows is None or design.share is None:
-            if self.objective != "bits":
-                raise InputError(
-                    f"family {design.family!r} has no hardware unit, so objective {self.objective!r} cannot be "
-                    "computed for it; use objective 'bits'"
-                )
-            return Planned(Assignment(model, formats, {}, {"family": design.family}), None)
+            for name in self.wanted:
+                if figure_of(name).stage in ("plan", "speed"):
+                    raise InputError(
+                        f"family {design.family!r} has no hardware unit, so objective {name!r} cannot be "
+                        "computed for it; use objective 'bits'"
+                    )
+            assignment = Assignment(model, formats, {}, {"family": design.family})
+            return self._planned(assignment, None)
         planned = self.costs.plan(formats, design.rows, design.share)
         notes = {"family": design.family, "rows": design.rows, "share": design.share}
         assignment = Assignment(model, formats, planned.arrays, notes, lanes=planned.lanes)
-        return Planned(assignment, planned.report)
+        if not design.widths:
+            return self._planned(assignment, planned.report.totals())
+        return self._widened(assignment, design)
+
+    def _widened(self, assignment: Assignment, design: Design) -> Planned:
+        """Return the plan with arrays wider or narrower than balanced ones, if that still fits the budget's share."""
+        arrays = dict(assignment.arrays)
+        for node, width in design.widths.items():
+            rows, columns = arrays[node]
+            outputs = self.graph.nodes[node].output_shape[-1]
+            arrays[node] = rows, _columns(columns * width, outputs if isinstance(outputs, int) else columns)
+        assignment = replace(assignment, arrays=arrays)
+        totals = self.costs.report(assignment).totals()
+        for name, room in self.platform.budget.items():
+            taken, limit = totals["resources"].get(name, 0.0), room.value * (design.share or 1.0)
+            if taken > limit:
+                raise InputError(
+                    f"platform {self.platform.name!r} is too small: with these widths the design takes {taken:,.0f} of "
+                    f"{limit:,.0f} {name}"
+                )
+        return self._planned(assignment, totals)
+
+    def _planned(self, assignment: Assignment, hardware: Mapping[str, Any] | None) -> Planned:
+        bits = ledger(self.graph, assignment, sequence=self.sequence)
+        figures = plan_figures(hardware, bits.to_json())
+        if hardware is not None and any(figure_of(name).stage == "speed" for name in self.wanted):
+            figures |= self._speed(assignment)
+        return Planned(assignment, hardware, bits, figures)
+
+    def _speed(self, assignment: Assignment) -> dict[str, float]:
+        speed = self.costs.speed(assignment, prefill=self.sequence, decode=self.decode)
+        figures = {
+            "prefill": speed.prefill_seconds,
+            "decode": speed.decode_seconds,
+            "throughput": speed.tokens_per_second,
+            "energy_per_token": speed.energy_per_token,
+            "bytes_per_token": speed.bytes_per_token,
+        }
+        return {name: float(value) for name, value in figures.items() if value is not None}
+
+    def broken(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Return the bounds that these figures break, and by how much relative to each."""
+        return violations(figures, self.constraints)
+
+    def grow(self, planned: Planned) -> Iterator[Partial]:
+        """Yield the quality of a planned design on more and more of the text; the last one is of all of it."""
+        quantized = Quantize(QuantizeConfig(assignment=planned.assignment), self.cache)(self.graph).graph
+        yield from self.evaluator.grow(quantized)
 
     def evaluate(self, planned: Planned) -> Outcome:
-        """Return the outcome of a planned design: its quality on the text, and its bits."""
-        quantized = Quantize(QuantizeConfig(assignment=planned.assignment), self.cache)(self.graph).graph
-        bits = ledger(self.graph, planned.assignment, sequence=self.sequence)
-        return Outcome(planned.assignment, self.evaluator(quantized), planned.hardware, bits)
+        """Return the outcome of a planned design: its quality on the text, tasks, and its bits."""
+        *_, last = self.grow(planned)
+        return self.outcome(planned, last)
 
-    def values(self, outcome: Mapping[str, Any]) -> tuple[float, float]:
-        """Return (quality, hardware) of the JSON of an outcome: the pair that a search minimizes."""
-        hardware, objective = outcome["hardware"], self.objective
-        if objective == "bits":
-            cost = outcome["ledger"]["bits_per_weight"]
-        elif objective == "area":
-            cost = hardware["resources"]["area" if self.platform.kind == "asic" else "lut"]
-        else:
-            cost = hardware["interval" if objective == "cycles" else objective]
-        return float(outcome["quality"][self.quality]), float(cost)
+    def outcome(self, planned: Planned, seen: Partial) -> Outcome:
+        """Return the outcome of what was seen of the text; tasks are scored only if that is all."""
+        quality = seen.quality
+        figures = {
+            **planned.figures,
+            "kl": quality.kl,
+            "perplexity": quality.perplexity,
+            "agreement": quality.agreement,
+        }
+        needed = [name for name in self.wanted if name.startswith(ACCURACY)]
+        if needed and seen.complete:
+            quantized = Quantize(QuantizeConfig(assignment=planned.assignment), self.cache)(self.graph).graph
+            figures |= {name: self.tasks[name](quantized) for name in needed}
+        return Outcome(planned, quality, seen.windows, figures)
+
+    def values(self, outcome: Mapping[str, Any]) -> tuple[float, ...]:
+        """Return the objectives of the JSON of an outcome, in order."""
+        return tuple(float(outcome["figures"][name]) for name in self.objectives)
+
+    def losses(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Return values of objectives as numbers to be small: those to be maximized with their sign changed."""
+        return tuple(-v if f.maximize else v for v, f in zip(values, self.figures, strict=True))
+
+
+def _columns(wanted: float, outputs: int) -> int:
+    """Return the divisor of the outputs that is nearest to a number of columns, the smaller one of two."""
+    return min((c for c in range(1, outputs + 1) if outputs % c == 0), key=lambda c: (abs(c - wanted), c))

@@ -1,39 +1,46 @@
-"""The search: trials of quantize ▸ parallelize ▸ evaluate until a total, kept in a study file that can be continued."""
+"""The search: trials of quantize ▸ parallelize ▸ evaluate until a total, kept in a study that can be continued."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import time
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+import torch
 
+import mxhw
 from mxhw.errors import InputError
 from mxhw.ir import Graph
-from mxhw.passes.analysis.calibrate import outlier_ratios
-from mxhw.passes.analysis.sensitivity import sensitivities
+from mxhw.passes.analysis.sensitivity.measure import measure_sensitivity
+from mxhw.passes.analysis.sensitivity.table import SensitivityTable
 from mxhw.passes.base import Pass, PassResult, register_pass
 from mxhw.passes.search.choose import Choice, choose
+from mxhw.passes.search.figures import figure_of
 from mxhw.passes.search.front import pareto_front
+from mxhw.passes.search.knowledge import Knowledge, learn, searched_units
+from mxhw.passes.search.marks import mark_chosen
 from mxhw.passes.search.objective import Problem
-from mxhw.passes.search.record import (
-    INDEX,
-    INFEASIBLE,
-    OUTCOME,
-    SEEDS,
-    TrialRecord,
-    finished_trials,
-    infeasible_trials,
-    read_records,
-)
-from mxhw.passes.search.samplers import SamplerName, make_sampler
-from mxhw.passes.search.seeds import seed_designs
+from mxhw.passes.search.record import INDEX, TrialRecord, finished_trials, read_records
 from mxhw.passes.search.space import EMULATED, SearchSpace
-from mxhw.passes.search.study import fingerprint_of_format, fingerprint_of_graph, fingerprint_of_tensor, open_study
+from mxhw.passes.search.status import study_status
+from mxhw.passes.search.strategies import Strategy, StrategyName, check_strategy, needs_knowledge
+from mxhw.passes.search.study import (
+    check_study_file,
+    fingerprint_of_format,
+    fingerprint_of_graph,
+    fingerprint_of_tensor,
+    open_study,
+)
+from mxhw.passes.search.trial import TrialRunner
+from mxhw.passes.search.worker import run_trials
 from mxhw.progress import Progress, SilentProgress
 
-__all__ = ["Search", "SearchConfig", "SearchResult", "check_feasible", "search"]
+__all__ = ["Search", "SearchConfig", "SearchResult", "check_feasible", "fingerprint", "result_of", "search"]
+
+DESIGNS = "mxhw_designs"  # user attribute of the study: how many designs it began with
+KNOWLEDGE = "mxhw_knowledge"
+VERSIONS = "mxhw_versions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +50,28 @@ class SearchConfig:
     Attributes
     ----------
     trials : int
-        Total, those that the study file already holds included.
-    sampler : "tpe", "nsga2" or "random"
+        Total, those that the study already holds included.
+    strategy : one of :data:`.STRATEGIES`
     seed : int
     max_perplexity_increase : float
         What the chosen design may lose against the float model, as a ratio.
+    early_stop : bool
+        Whether a trial that is dominated on a part of the text sees no more of it.
+    plain : bool
+        Optuna's samplers without the uniform designs to start from.
     """
 
     trials: int = 40
-    sampler: SamplerName = "tpe"
+    strategy: StrategyName = "hybrid"
     seed: int = 0
     max_perplexity_increase: float = 0.02
+    early_stop: bool = True
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise InputError(f"trials must be at least 1, not {self.trials}")
-        make_sampler(self.sampler, self.seed, 0)
+        check_strategy(self.strategy)
 
 
 @dataclass(frozen=True)
@@ -67,19 +80,29 @@ class SearchResult:
 
     Attributes
     ----------
+    trials : list of TrialRecord
+        All that count, in order: complete, stopped early, infeasible.
     records : list of TrialRecord
-        Every evaluated design in order.
+        Those that were evaluated whole and keep every bound.
     front : list of TrialRecord
-        The Pareto front, cheapest first.
+        The Pareto front of those.
     choice : Choice
-    infeasible : int
-        Trials that the platform was too small for.
     """
 
+    trials: list[TrialRecord]
     records: list[TrialRecord]
     front: list[TrialRecord]
     choice: Choice
-    infeasible: int
+
+    @property
+    def infeasible(self) -> int:
+        """Trials that do not fit the platform, or break a bound."""
+        return sum(record.state == "infeasible" for record in self.trials)
+
+    @property
+    def stopped(self) -> int:
+        """Trials that were dominated on a part of the text."""
+        return sum(record.state == "stopped" for record in self.trials)
 
 
 def search(
@@ -87,54 +110,96 @@ def search(
     space: SearchSpace,
     config: SearchConfig,
     *,
-    path: Path | None = None,
-    sensitivity: Mapping[str, float] | None = None,
-    outliers: Mapping[str, float] | None = None,
+    where: Path | str | None = None,
+    name: str = "mxhw",
+    table: Callable[[], SensitivityTable] | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
     """Run trials until the study holds `config.trials`, and return what was found.
 
-    Every finished trial is on disk before the next one starts; after an interruption the same call continues.
+    Every finished trial is stored before the next one starts; after an interruption the same call continues. Several
+    processes that call this with the same storage share the trials.
 
     Parameters
     ----------
     problem : Problem
     space : SearchSpace
     config : SearchConfig
-    path : Path, optional
-        The study file; without one the study lives in memory.
-    sensitivity : mapping of node to KL, optional
-        For mixed designs among the first trials; a resumed study keeps those that it began with.
-    outliers : mapping of node to outlier ratio, optional
-        Likewise, for mixed formats of attention.
+    where : Path or URL, optional
+        The study's storage (:func:`.storage.open_storage`); without one the study lives in memory.
+    name : str
+        Of the study in its storage.
+    table : callable, optional
+        Gives the sensitivities of :func:`.searched_units`; called by the process that begins the study, if its
+        strategy needs them. Without it they are measured.
     progress : Progress, optional
 
     Raises
     ------
     InputError
-        If the study file is not one, or of another search, or the platform is too small for every design.
+        If the storage cannot be used or the study is of another search, or no design fits the platform or keeps the
+        bounds.
     """
     check_feasible(problem, space)
-    study = open_study(path, _fingerprint(problem, space, config))
-    seeds = _seeds(study, seed_designs(space, sensitivity, outliers))
+    if isinstance(where, Path):
+        check_study_file(where)
     shown = progress or SilentProgress()
-    with shown.task("search", config.trials) as task:
-        done = len(finished_trials(study))
-        task.advance(min(done, config.trials))
-        for index in range(done, config.trials):
-            _run_trial(study, problem, space, config, seeds, index)
-            task.advance()
-            task.note(_best(read_records(study)))
-    records = read_records(study)
+
+    def begin(study: optuna.Study) -> list[dict[str, Any]]:
+        knowledge = Knowledge()
+        if needs_knowledge(config.strategy):
+            found = (
+                table()
+                if table
+                else measure_sensitivity(
+                    problem.graph, problem.evaluator, searched_units(space), weights=problem.cache, progress=shown
+                )
+            )
+            knowledge = learn(problem, space, found)
+        study.set_user_attr(KNOWLEDGE, knowledge.to_json())
+        designs = _strategy(problem, space, config, knowledge).designs(config.trials)
+        study.set_user_attr(DESIGNS, len(designs))
+        study.set_user_attr(VERSIONS, versions())
+        return designs
+
+    directions = [figure.direction for figure in problem.figures]
+    study = open_study(
+        where, fingerprint(problem, space, config), directions=directions, begin=begin, name=name, progress=shown
+    )
+    knowledge = Knowledge.from_json(study.user_attrs[KNOWLEDGE], space)
+    strategy = _strategy(problem, space, config, knowledge)
+    runner = TrialRunner(study, problem, space, strategy, study.user_attrs[DESIGNS], config.early_stop)
+    named = {figure.name: figure.direction for figure in problem.figures}
+
+    def note(running: optuna.Study) -> str:
+        return study_status(running, config.trials, named, now=time()).note
+
+    run_trials(study, config.trials, runner, strategy.sampler, progress=shown, note=note)
+    result = result_of(study, problem, config)
+    _mark(study, result)
+    return result
+
+
+def _mark(study: optuna.Study, result: SearchResult) -> None:
+    """Let other programs see the chosen design and the front; Optuna's numbers count attempts that failed, too."""
+    complete = [trial for trial in finished_trials(study) if trial.state == optuna.trial.TrialState.COMPLETE]
+    numbers = {trial.user_attrs[INDEX]: trial.number for trial in complete}
+    front = [numbers[record.number] for record in result.front]
+    mark_chosen(study, numbers[result.choice.record.number], result.choice.reason, front=front)
+
+
+def result_of(study: optuna.Study, problem: Problem, config: SearchConfig) -> SearchResult:
+    """Return what a study has found."""
+    trials = read_records(study)
+    records = [record for record in trials if record.state == "complete"]
     if not records:
-        reasons = [trial.user_attrs[INFEASIBLE] for trial in infeasible_trials(study)]
-        raise InputError(f"no trial of the search fits: {reasons[-1]}")
+        raise InputError(f"no trial of the search fits: {_nearest_miss(trials)}")
     reference = problem.evaluator.reference().perplexity
     return SearchResult(
+        trials,
         records,
-        pareto_front(records, [record.values for record in records]),
-        choose(records, reference, config.max_perplexity_increase),
-        len(infeasible_trials(study)),
+        pareto_front(records, [problem.losses(record.values) for record in records]),
+        choose(records, reference, config.max_perplexity_increase, problem.figures),
     )
 
 
@@ -147,12 +212,12 @@ class Search(Pass):
     config : SearchConfig
     problem : Problem
     space : SearchSpace
-    path : Path, optional
-        The study file.
+    where : Path or URL, optional
+        The study's storage.
     """
 
     name = "search"
-    description = "search formats per layer and operand and array shapes: quality against a hardware objective"
+    description = "search formats per unit and operand and array shapes: quality against costs of hardware"
     requires = frozenset({"sites"})
     provides = frozenset({"formats"})
 
@@ -161,27 +226,19 @@ class Search(Pass):
         config: SearchConfig,
         problem: Problem,
         space: SearchSpace,
-        path: Path | None = None,
+        where: Path | str | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.config, self.problem, self.space = config, problem, space
-        self.path, self.progress = path, progress or SilentProgress()
+        self.where, self.progress = where, progress or SilentProgress()
 
     def __call__(self, graph: Graph) -> PassResult:
-        """Search; sensitivities and outliers are read from the graph's statistics. See :func:`search` for errors."""
-        found = search(
-            self.problem,
-            self.space,
-            self.config,
-            path=self.path,
-            sensitivity=sensitivities(graph),
-            outliers=outlier_ratios(graph),
-            progress=self.progress,
-        )
+        """Search. See :func:`search` for errors."""
+        found = search(self.problem, self.space, self.config, where=self.where, progress=self.progress)
         formats = found.choice.record.assignment.formats
         sites = {key: replace(site, format=formats.get(key, site.format)) for key, site in graph.sites.items()}
         report = {
-            "trials": len(found.records),
+            "trials": len(found.trials),
             "infeasible": found.infeasible,
             "front": [record.to_json() for record in found.front],
             "chosen": found.choice.record.to_json(),
@@ -190,69 +247,68 @@ class Search(Pass):
         return PassResult(graph.with_sites(sites), report)
 
 
-def _run_trial(
-    study: optuna.Study,
-    problem: Problem,
-    space: SearchSpace,
-    config: SearchConfig,
-    seeds: Sequence[Mapping[str, Any]],
-    index: int,
-) -> None:
-    """Ask for a design, evaluate it, tell; a failure of ours marks the trial and is raised."""
-    started = perf_counter()
-    study.sampler = make_sampler(config.sampler, config.seed, index)
-    if index < len(seeds):
-        study.enqueue_trial(dict(seeds[index]))
-    trial = study.ask()
-    try:
-        design = space.suggest(trial)
-        trial.set_user_attr(INDEX, index)
-        try:
-            planned = problem.plan(design)
-        except InputError as error:
-            trial.set_user_attr(INFEASIBLE, str(error))
-            study.tell(trial, state=TrialState.FAIL)
-            return
-        outcome = problem.evaluate(planned).to_json()
-        trial.set_user_attr(OUTCOME, {**outcome, "seconds": perf_counter() - started})
-        study.tell(trial, problem.values(outcome))
-    except BaseException:
-        if study.trials[trial.number].state == TrialState.RUNNING:
-            study.tell(trial, state=TrialState.FAIL)
-        raise
-
-
 def check_feasible(problem: Problem, space: SearchSpace) -> None:
-    """Do nothing if one of the uniform designs fits the platform; otherwise raise what is wrong with the last one.
+    """Do nothing if a uniform design fits the platform, and each bound known without running the model can be met.
 
-    Raise, too, if the space has designs without hardware and the objective is of hardware.
+    Otherwise raise what is wrong with the last design; or which bound cannot be met, and by how much. Raise, too,
+    if the space has designs without hardware and an objective is of hardware.
     """
-
-    def plan(family: str, weights: str | None = None) -> None:
-        parameters = space.parameters(family, min(space.config.rows), weights=weights)
-        problem.plan(space.suggest(optuna.trial.FixedTrial(parameters)))
-
     if EMULATED in space.config.families:
-        plan(EMULATED)
-    reasons = []
+        problem.plan(space.design({"family": EMULATED}))
+    reason: InputError | None = None
+    fitting: list[Mapping[str, float]] = []
+    for figures in _uniform_figures(problem, space):
+        if isinstance(figures, InputError):
+            reason = figures
+        else:
+            fitting.append(figures)
+    if not fitting:
+        assert reason is not None
+        raise reason
+    for name in problem.constraints:
+        # Of every uniform design; of mixed ones none is beyond all of them, but for the budget that they leave others.
+        if all(name in problem.broken(figures) for figures in fitting):
+            nearest = min(fitting, key=lambda figures: problem.broken(figures)[name])
+            excess = problem.broken(nearest)[name]
+            raise InputError(
+                f"constraint {name!r} of {problem.constraints[name]:,.6g} {figure_of(name).unit} cannot be met: the "
+                f"nearest uniform design has {nearest[name]:,.6g}, {100 * excess:.3g} % "
+                f"{'too little' if figure_of(name).maximize else 'too much'}; relax it, or give a larger platform, "
+                "other rows or narrower formats"
+            )
+
+
+def _uniform_figures(problem: Problem, space: SearchSpace) -> Any:
+    """Yield figures of every family's uniform designs, or why there are none."""
     for family in space.config.families:
-        for weights in space.config.weights(family):
-            try:
-                plan(family, weights)
-                return
-            except InputError as error:
-                reasons.append(error)
-    raise reasons[-1]
+        for rows in space.config.rows if family != EMULATED else (None,):
+            for weights in space.config.choices(family, "weights"):
+                choice = space.uniform(family, "weight", weights)
+                try:
+                    yield problem.plan(space.design(space.all_parameters(family, rows, None, choice))).figures
+                except InputError as error:
+                    yield error
 
 
-def _seeds(study: optuna.Study, designs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the designs to try first: those that the study began with, so that a resumed search keeps them."""
-    if SEEDS not in study.user_attrs:
-        study.set_user_attr(SEEDS, designs)
-    return list(study.user_attrs[SEEDS])
+def _nearest_miss(trials: Sequence[TrialRecord]) -> str:
+    """Return why the trial that came nearest to its bounds is infeasible."""
+    refused = [record for record in trials if record.state == "infeasible"]
+    if not refused:
+        return "none has finished"
+    return min(refused, key=lambda record: sum(record.violations.values())).reason
 
 
-def _fingerprint(problem: Problem, space: SearchSpace, config: SearchConfig) -> dict[str, Any]:
+def _strategy(problem: Problem, space: SearchSpace, config: SearchConfig, knowledge: Knowledge) -> Strategy:
+    return Strategy(config.strategy, config.seed, problem, space, knowledge, config.plain)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that numbers may depend on beside the fingerprint; a study says them, none is refused."""
+    return {"mxhw": mxhw.__version__, "optuna": optuna.__version__, "torch": torch.__version__}
+
+
+def fingerprint(problem: Problem, space: SearchSpace, config: SearchConfig) -> dict[str, Any]:
+    """Return everything that a study's numbers depend on."""
     return {
         "model": problem.graph.signature.model,
         "weights": fingerprint_of_graph(problem.graph),
@@ -261,16 +317,11 @@ def _fingerprint(problem: Problem, space: SearchSpace, config: SearchConfig) -> 
         "platform": problem.platform.name,
         "budget": {name: quantity.value for name, quantity in problem.platform.budget.items()},
         "sequence": problem.sequence,
-        "objective": problem.objective,
-        "quality": problem.quality,
-        "sampler": config.sampler,
+        "decode": problem.decode,
+        "objectives": list(problem.objectives),
+        "constraints": dict(problem.constraints),
+        "strategy": config.strategy,
+        "early_stop": config.early_stop,
         "seed": config.seed,
         **{f"format {name}": fingerprint_of_format(name) for name in space.config.formats()},
     }
-
-
-def _best(records: Sequence[TrialRecord]) -> str:
-    if not records:
-        return "no design fits yet"
-    best = min(records, key=lambda record: record.values)
-    return f"best perplexity {best.perplexity:.4f}"

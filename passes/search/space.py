@@ -1,25 +1,22 @@
-"""The search space: the family of processing elements, a format per layer, rows of the arrays, share of the budget.
+"""The space of one graph: units that take a format together, and the hardware that a design may have.
 
-A design is of one family: "bitmod" (integer inputs, bit-serial weights, mixed per layer), "dialect" (DialectFP4 on
-both sides), or "emulated". Attention operands take a format per layer. Of the first two only pairs that a hardware unit
-computes are in the space, so every such design can be emitted. "emulated" takes any formats, a user's own among them;
-its designs have quality and bits, but no hardware, no arrays and no cost of either.
+A trial chooses a family, then a format for every unit of that family, then, with hardware, rows, a share of the budget
+and, where wanted, the width of every array. What hardware ties is one unit: a design has one type of processing
+element, and all operands of one product of attention are those of one unit of hardware.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from functools import cache
+from typing import Any, Protocol
 
-from mxhw.arithmetic import supports
 from mxhw.errors import InputError
-from mxhw.formats import parse_format
-from mxhw.ir import Graph, site_key
+from mxhw.ir import Graph, NodeInfo, site_key
+from mxhw.ir.cache import CACHE
+from mxhw.passes.analysis.sensitivity.units import Unit
+from mxhw.passes.search.space_config import EMULATED, Family, SpaceConfig
 
-__all__ = ["EMULATED", "Design", "Family", "SearchSpace", "SpaceConfig", "Suggest"]
-
-Family = Literal["bitmod", "dialect", "emulated"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
-EMULATED: Family = "emulated"
+__all__ = ["EMULATED", "Design", "Family", "Parameter", "SearchSpace", "SpaceConfig", "Suggest"]
 
 
 class Suggest(Protocol):
@@ -29,96 +26,33 @@ class Suggest(Protocol):
         """Return one of the choices."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpaceConfig:
-    """Choices of the search.
+@dataclass(frozen=True)
+class Parameter:
+    """A choice of a trial; those with one choice are not asked for."""
 
-    Attributes
-    ----------
-    families : tuple of str
-        Of "bitmod", "dialect" and "emulated".
-    bitmod_weights, dialect_weights, emulated_weights : tuple of format names
-        Choices for every linear layer; the first one is the family's uniform design.
-    bitmod_inputs, dialect_inputs, emulated_inputs : format name
-        Inputs of every linear layer.
-    bitmod_attention, dialect_attention, emulated_attention : tuple of format names
-        Choices for the operands of attention, per layer.
-    rows : tuple of int
-        Tokens in parallel, for all arrays of a design with hardware.
-    shares : tuple of float
-        Shares of the platform's budget that a design with hardware may use.
-    """
-
-    families: tuple[Family, ...] = ("bitmod", "dialect")
-    bitmod_weights: tuple[str, ...] = ("bitmod4", "bitmod3", "int6-g128-s8")
-    dialect_weights: tuple[str, ...] = ("dialect4",)
-    bitmod_inputs: str = "int8-e8m0"
-    dialect_inputs: str = "dialect4-online"
-    bitmod_attention: tuple[str, ...] = ("int8-e8m0",)
-    dialect_attention: tuple[str, ...] = ("int8-e8m0", "dialect4-online")
-    emulated_weights: tuple[str, ...] = ("mxfp4", "mxfp6-e2m3")
-    emulated_inputs: str = "mxfp8-e4m3"
-    emulated_attention: tuple[str, ...] = ("mxfp8-e4m3",)
-    rows: tuple[int, ...] = (4, 8, 16)
-    shares: tuple[float, ...] = (1.0,)
-
-    def __post_init__(self) -> None:
-        choices = [f"{family}_{operand}" for family in FAMILIES for operand in ("weights", "attention")]
-        for name in ("families", *choices):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise InputError(f"{name} must be a list of different names, not {values!r}")
-        for family in self.families:
-            if family not in FAMILIES:
-                raise InputError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
-            self._check_pairs(family)
-        if not self.rows or any(row < 1 for row in self.rows):
-            raise InputError(f"rows must be positive integers, not {self.rows!r}")
-        if not self.shares or any(not 0 < share <= 1 for share in self.shares):
-            raise InputError(f"shares must lie in (0, 1], not {self.shares!r}")
-
-    def _check_pairs(self, family: str) -> None:
-        inputs = self.inputs(family)
-        pairs = [(inputs, weight) for weight in self.weights(family)] + [(a, a) for a in self.attention(family)]
-        for lhs, rhs in pairs:
-            operands = parse_format(lhs), parse_format(rhs)
-            if family != EMULATED and supports(*operands) is None:
-                raise InputError(
-                    f"family {family!r}: no hardware unit multiplies {lhs!r} by {rhs!r}; remove it from the search, or "
-                    f"search it in family {EMULATED!r} with objective 'bits'"
-                )
-
-    def inputs(self, family: str) -> str:
-        """Return the format of linear layers' inputs."""
-        return str(getattr(self, f"{family}_inputs"))
-
-    def weights(self, family: str) -> tuple[str, ...]:
-        """Return the choices of weight formats."""
-        return tuple(getattr(self, f"{family}_weights"))
-
-    def attention(self, family: str) -> tuple[str, ...]:
-        """Return the choices of attention formats."""
-        return tuple(getattr(self, f"{family}_attention"))
-
-    def formats(self) -> list[str]:
-        """Return every format that a design may have."""
-        each = [(*self.weights(f), self.inputs(f), *self.attention(f)) for f in self.families]
-        return sorted({name for names in each for name in names})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object (tuples as lists)."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    name: str
+    choices: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Design:
-    """One point of the space, before its arrays are sized; `rows` and `share` are None in family "emulated"."""
+    """One point of the space, before its arrays are sized.
+
+    Attributes
+    ----------
+    family : str
+    rows, share : None in family "emulated".
+    formats : mapping of site key to format name
+    choice : mapping of unit name to format name
+    widths : mapping of node to multiple of its array's balanced columns; absent ones are 1.
+    """
 
     family: str
     rows: int | None
     share: float | None
     formats: Mapping[str, str]
+    choice: Mapping[str, str] = field(default_factory=dict)
+    widths: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -147,63 +81,146 @@ class SearchSpace:
                 self.attention.setdefault(info.layer or info.fqn, []).append(info.name)
         if not self.linears:
             raise InputError(f"{self.graph!r} has no weight to search formats for")
+        self._units = cache(self._units_of)
+
+    def units(self, family: str) -> tuple[Unit, ...]:
+        """Return what takes a format together in a family, weights first; every site is in one unit."""
+        return self._units(family)
+
+    def parameters_of(self, family: str) -> list[Parameter]:
+        """Return the choices of a design of a family, those with one choice too, in the order that they are made."""
+        arrays = []
+        if family != EMULATED:
+            widths = [Parameter(f"{family}/{name}:width", self.config.widths) for name in self.linears]
+            arrays = [Parameter("rows", self.config.rows), Parameter("share", self.config.shares), *widths]
+        units = [Parameter(f"{family}/{unit.name}", unit.candidates) for unit in self.units(family)]
+        return [Parameter("family", self.config.families), *units, *arrays]
 
     def suggest(self, trial: Suggest) -> Design:
         """Let a trial choose; parameters with a single choice are not asked for."""
 
-        def ask(name: str, choices: Sequence[Any]) -> Any:
-            return choices[0] if len(choices) == 1 else trial.suggest_categorical(name, list(choices))
+        def ask(parameter: Parameter) -> Any:
+            choices = parameter.choices
+            return choices[0] if len(choices) == 1 else trial.suggest_categorical(parameter.name, list(choices))
 
-        family = ask("family", self.config.families)
-        weights = {n: ask(self.weight_key(family, n), self.config.weights(family)) for n in self.linears}
-        attention = {
-            layer: ask(self.attention_key(family, layer), self.config.attention(family)) for layer in self.attention
-        }
-        formats = self.formats(family, weights, attention)
+        family = ask(Parameter("family", self.config.families))
+        return self.design({"family": family} | {each.name: ask(each) for each in self.parameters_of(family)[1:]})
+
+    def design(self, values: Mapping[str, Any]) -> Design:
+        """Return the design of the values of all its parameters; those with one choice may be absent."""
+        family = values.get("family", self.config.families[0])
+        every = {each.name: values.get(each.name, each.choices[0]) for each in self.parameters_of(family)}
+        choice = {unit.name: every[f"{family}/{unit.name}"] for unit in self.units(family)}
+        formats = self.formats(family, choice)
         if family == EMULATED:
-            return Design(family, None, None, formats)
-        rows, share = ask("rows", self.config.rows), ask("share", self.config.shares)
-        return Design(family, rows, share, formats)
+            return Design(family, None, None, formats, choice)
+        widths = {name: float(every[f"{family}/{name}:width"]) for name in self.linears}
+        changed = {name: width for name, width in widths.items() if width != 1}
+        return Design(family, every["rows"], every["share"], formats, choice, changed)
 
-    def formats(self, family: str, weights: Mapping[str, str], attention: Mapping[str, str]) -> dict[str, str]:
-        """Return formats by site of formats by linear node and by layer's attention."""
+    def formats(self, family: str, choice: Mapping[str, str]) -> dict[str, str]:
+        """Return formats by site of formats by unit."""
         formats: dict[str, str] = {}
-        for name in self.linears:
-            formats[site_key(name, "weight")] = weights[name]
-            formats[site_key(name, "input")] = self.config.inputs(family)
-        for layer, names in self.attention.items():
-            for name in names:
-                formats[site_key(name, "lhs")] = formats[site_key(name, "rhs")] = attention[layer]
-        return formats
+        runs: dict[str, list[tuple[int, int, str]]] = {}
+        for unit in self.units(family):
+            for site in unit.sites:
+                if unit.channels is None:
+                    formats[site] = choice[unit.name]
+                else:
+                    runs.setdefault(site, []).append((*unit.channels, choice[unit.name]))
+        return formats | {site: _channel_groups(found) for site, found in runs.items()}
+
+    def all_parameters(
+        self, family: str, rows: int | None, share: float | None, choice: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return the values of all parameters of a design of these formats by unit, by default the first choices."""
+        values: dict[str, Any] = {"family": family}
+        if family != EMULATED:
+            values |= {"rows": rows, "share": max(self.config.shares) if share is None else share}
+            values |= {f"{family}/{name}:width": 1.0 for name in self.linears}
+        for unit in self.units(family):
+            values[f"{family}/{unit.name}"] = choice.get(unit.name, unit.candidates[0])
+        return values
 
     def parameters(
-        self,
-        family: str,
-        rows: int,
-        weights: Mapping[str, str] | str | None = None,
-        attention: Mapping[str, str] | str | None = None,
-        share: float | None = None,
+        self, family: str, rows: int | None, choice: Mapping[str, str] | None = None, share: float | None = None
     ) -> dict[str, Any]:
-        """Return the parameters of a design, to enqueue it: one format for all layers, or one per layer.
+        """Return the parameters that a trial asks for of a design, to enqueue it; see :meth:`all_parameters`."""
+        values = self.all_parameters(family, rows, share, choice or {})
+        return {each.name: values[each.name] for each in self.parameters_of(family) if len(each.choices) > 1}
 
-        Defaults are the first choices.
+    def uniform(self, family: str, operand: str, name: str) -> dict[str, str]:
+        """Return formats by unit of a design in which all units of an operand that may have a format have it.
+
+        ``operand``: the end of units' names: "weight", "input", "attention", "scores", "values" or "cache".
         """
-        choices, operands = self.config.weights(family), self.config.attention(family)
-        by_node = weights if isinstance(weights, Mapping) else dict.fromkeys(self.linears, weights or choices[0])
-        by_layer = (
-            attention if isinstance(attention, Mapping) else dict.fromkeys(self.attention, attention or operands[0])
+        return {u.name: name for u in self.units(family) if u.name.endswith(f":{operand}") and name in u.candidates}
+
+    def _units_of(self, family: str) -> tuple[Unit, ...]:
+        return tuple(
+            Unit(name, tuple(sites), self.config.choices(family, operand), channels)
+            for operand, name, sites, channels in self._groups(family)
         )
-        arrays: list[tuple[str, Any, Sequence[Any]]] = [
-            ("rows", rows, self.config.rows),
-            ("share", share or max(self.config.shares), self.config.shares),
-        ]
-        asked: list[tuple[str, Any, Sequence[Any]]] = [
-            ("family", family, self.config.families),
-            *(arrays if family != EMULATED else []),
-            *((self.weight_key(family, node), by_node[node], choices) for node in self.linears),
-            *((self.attention_key(family, layer), by_layer[layer], operands) for layer in self.attention),
-        ]
-        return {name: value for name, value, allowed in asked if len(allowed) > 1}
+
+    def _groups(self, family: str) -> Iterator[tuple[str, str, list[str], tuple[int, int] | None]]:
+        """Yield (operand, name, sites, channels) of every unit."""
+        if self.config.granularity == "channels":
+            for name in self.linears:
+                for start, stop in self._channels(name):
+                    yield "weights", f"{name}[{start}:{stop}]:weight", [site_key(name, "weight")], (start, stop)
+        else:
+            for stem, names in self._grouped(self.linears).items():
+                yield "weights", f"{stem}:weight", [site_key(name, "weight") for name in names], None
+        for stem, names in self._grouped(self.linears).items():
+            yield "inputs", f"{stem}:input", [site_key(name, "input") for name in names], None
+        together = self.config.granularity in ("kind", "model")
+        blocks = {"all": [n for names in self.attention.values() for n in names]} if together else self.attention
+        for stem, names in blocks.items() if self.attention else ():
+            yield from self._attention_groups(family, stem, names)
+
+    def _attention_groups(
+        self, family: str, stem: str, names: Sequence[str]
+    ) -> Iterator[tuple[str, str, list[str], tuple[int, int] | None]]:
+        stored = bool(self.config.choices(family, "cache"))
+        own = ("lhs",) if stored and family != EMULATED else ("lhs", "rhs")
+        if self.config.splits_attention(family):
+            for operand, op in (("scores", "attn_qk"), ("values", "attn_pv")):
+                products = [name for name in names if self.graph.nodes[name].op == op]
+                if products:
+                    yield operand, f"{stem}:{operand}", [site_key(n, each) for n in products for each in own], None
+        else:
+            yield "attention", f"{stem}:attention", [site_key(n, each) for n in names for each in own], None
+        if stored:
+            kept = CACHE if family == EMULATED else "rhs"
+            sites = [site_key(n, kept) for n in names if _has(self.graph.nodes[n], kept)]
+            if sites:
+                yield "cache", f"{stem}:cache", sites, None
+
+    def _grouped(self, names: Sequence[str]) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(self._stem(name), []).append(name)
+        return groups
+
+    def _stem(self, name: str) -> str:
+        """Return what a node's units are called after."""
+        layer = self.graph.nodes[name].layer
+        if self.config.granularity == "kind":
+            return name.removeprefix(f"{layer}.") if layer else name
+        if self.config.granularity == "block":
+            return layer or name
+        return "all" if self.config.granularity == "model" else name
+
+    def _channels(self, name: str) -> list[tuple[int, int]]:
+        """Return the groups of output channels of a node; one of all where its weight is no matrix."""
+        shape = self.graph.weight(name).shape
+        outputs, step = int(shape[0]), self.config.channel_group
+        if len(shape) != 2:
+            raise InputError(
+                f"node {name!r}: a weight of shape {list(shape)} has no output channels to group; "
+                "choose another granularity"
+            )
+        return [(start, min(start + step, outputs)) for start in range(0, outputs, step)]
 
     @staticmethod
     def weight_key(family: str, node: str) -> str:
@@ -214,3 +231,18 @@ class SearchSpace:
     def attention_key(family: str, layer: str) -> str:
         """Return the name of the parameter that chooses a layer's attention format."""
         return f"{family}/{layer}:attention"
+
+
+def _has(info: NodeInfo, operand: str) -> bool:
+    return any(site.operand == operand for site in info.sites)
+
+
+def _channel_groups(runs: Sequence[tuple[int, int, str]]) -> str:
+    """Return the format of a weight whose groups of output channels have these; see :mod:`mxhw.formats.channels`."""
+    merged: list[list[Any]] = []
+    for start, stop, name in sorted(runs):
+        if merged and merged[-1][0] == name:
+            merged[-1][1] += stop - start
+        else:
+            merged.append([name, stop - start])
+    return merged[0][0] if len(merged) == 1 else "+".join(f"{name}*{count}" for name, count in merged)

@@ -45,7 +45,7 @@ def demo_copy(folder: Path, repository: Path) -> Path:
         ("model = 'nowhere/at-all'", ("'nowhere/at-all'",)),
         ("[data]\ntest = 'no.txt'", ("'no.txt'",)),
         ("[data]\ncontext = 512\nsearch_windows = 4000", ("[data]", "64 windows of 512, fewer than 4000")),
-        ("[platform]\nname = 'zu7ev'\n[search]\nobjective = 'energy'", ("'energy'", "'zu7ev'")),
+        ("[platform]\nname = 'zu7ev'\n[search]\nobjectives = ['kl', 'energy']", ("'energy'", "'zu7ev'")),
     ],
 )
 def test_a_bad_config_leaves_nothing(

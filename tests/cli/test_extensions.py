@@ -17,7 +17,7 @@ from tests.cli.test_bad_input import one_line
 Command = Callable[..., Ran]
 SEARCH = """
 trials = 5
-objective = "bits"
+objectives = ["kl", "bits"]
 families = ["emulated"]
 emulated_weights = ["lns4", "lns4-b16", "mxfp4"]
 emulated_inputs = "lns4-b16"

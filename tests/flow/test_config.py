@@ -34,7 +34,7 @@ def test_the_demo_config_is_valid(repository: Path) -> None:
         ("serach = 1", "unknown key 'serach'; did you mean 'search'?"),
         ("[search]\ntrails = 3", r"unknown key 'search.trails'; did you mean 'trials'\?"),
         ("[search]\ntrials = 0", "search.trials = 0: input should be greater than or equal to 1"),
-        ("[search]\nobjective = 'speed'", "search.objective = 'speed': input should be 'cycles'"),
+        ("[search]\nstrategy = 'speed'", "search.strategy = 'speed': input should be 'hybrid'"),
         ("[search]\nrows = [0]", r"search.rows = \[0\]: every entry must be at least 1"),
         ("seed = 'x'", "seed = 'x': input should be a valid integer"),
         ("[emit]\nstall = 1.5", "emit.stall = 1.5: input should be less than 0.9"),

@@ -38,7 +38,7 @@ def graph() -> Graph:
 
 @pytest.fixture(scope="module")
 def found(graph: Graph) -> SearchResult:
-    return search(tiny_problem(graph, objective="bits"), tiny_space(graph, **OWN), SearchConfig(trials=14))
+    return search(tiny_problem(graph, objectives=("kl", "bits")), tiny_space(graph, **OWN), SearchConfig(trials=14))
 
 
 def test_a_captured_graph_computes_with_it(tiny: Graph, windows: torch.Tensor, uniform) -> None:
@@ -64,7 +64,7 @@ def test_the_ledger_counts_its_codes_and_exponents(tiny: Graph, uniform) -> None
 
 
 def test_a_search_weighs_quality_against_bits(graph: Graph, found: SearchResult) -> None:
-    problem = tiny_problem(graph, objective="bits")
+    problem = tiny_problem(graph, objectives=("kl", "bits"))
     assert len(found.records) == 14
     assert found.infeasible == 0
     assert len({record.values for record in found.records}) > 3
@@ -86,15 +86,15 @@ def _weights(assignment) -> list[str]:
 
 def test_it_resumes_and_is_deterministic(graph: Graph, found: SearchResult, tmp_path: Path) -> None:
     for trials in (3, 14):
-        problem, space = tiny_problem(graph, objective="bits"), tiny_space(graph, **OWN)
-        again = search(problem, space, SearchConfig(trials=trials), path=tmp_path / "study.db")
+        problem, space = tiny_problem(graph, objectives=("kl", "bits")), tiny_space(graph, **OWN)
+        again = search(problem, space, SearchConfig(trials=trials), where=tmp_path / "study.db")
         values = [(record.parameters, record.values) for record in again.records]
         assert values == [(record.parameters, record.values) for record in found.records][:trials]
 
 
 def test_all_families_share_one_search_of_bits(graph: Graph) -> None:
     space = tiny_space(graph, **{**OWN, "families": ("bitmod", "dialect", "emulated")})
-    result = search(tiny_problem(graph, objective="bits"), space, SearchConfig(trials=12))
+    result = search(tiny_problem(graph, objectives=("kl", "bits")), space, SearchConfig(trials=12))
     costs = {record.assignment.notes["family"]: record.outcome["hardware"] for record in result.records}
     assert costs.keys() == {"bitmod", "dialect", "emulated"}
     assert costs["emulated"] is None
@@ -107,16 +107,16 @@ def test_a_hardware_objective_is_refused_before_any_trial(graph: Graph, tmp_path
     message = f"family 'emulated' has no hardware unit, so objective {objective!r} cannot .*; use objective 'bits'"
     with pytest.raises(InputError, match=message):
         search(
-            tiny_problem(graph, objective=objective),
+            tiny_problem(graph, objectives=("kl", objective)),
             tiny_space(graph, **{**OWN, "families": families}),
             SearchConfig(trials=2),
-            path=tmp_path / "study.db",
+            where=tmp_path / "study.db",
         )
     assert not (tmp_path / "study.db").exists()
 
 
 def test_no_platform_is_too_small_for_what_has_no_hardware(graph: Graph) -> None:
-    problem = tiny_problem(graph, objective="bits", platform=load_platform("asap7").with_budget(area=1))
+    problem = tiny_problem(graph, objectives=("kl", "bits"), platform=load_platform("asap7").with_budget(area=1))
     assert len(search(problem, tiny_space(graph, **OWN), SearchConfig(trials=2)).records) == 2
 
 
@@ -131,8 +131,8 @@ def test_a_space_with_hardware_points_to_the_family_without() -> None:
 
 def test_a_format_that_changed_under_its_name_is_another_search(graph: Graph, tmp_path: Path, monkeypatch) -> None:
     def run() -> None:
-        problem, space = tiny_problem(graph, objective="bits"), tiny_space(graph, **OWN)
-        search(problem, space, SearchConfig(trials=1), path=tmp_path / "study.db")
+        problem, space = tiny_problem(graph, objectives=("kl", "bits")), tiny_space(graph, **OWN)
+        search(problem, space, SearchConfig(trials=1), where=tmp_path / "study.db")
 
     run()
     run()

@@ -16,8 +16,10 @@ from mxhw.errors import InputError
 from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis import Evaluate, EvaluateConfig, HardwareCosts, evaluate_hardware
-from mxhw.passes.search import Search, SearchConfig, SearchResult, search, seed_designs
-from mxhw.passes.search.seeds import MIXES
+from mxhw.passes.analysis.sensitivity import SensitivityTable
+from mxhw.passes.search import Search, SearchConfig, SearchResult, search
+from mxhw.passes.search.proposals import uniform_designs
+from mxhw.passes.search.strategies import STRATEGIES
 from tests.passes.search.tiny import TOKENS, tiny_graph, tiny_problem, tiny_search, tiny_space
 
 
@@ -40,10 +42,10 @@ def test_same_seed_same_trials(graph: Graph, through: SearchResult) -> None:
     assert trace(tiny_search(graph, None, 16)) == trace(through)
 
 
-@pytest.mark.parametrize("sampler", ["random", "nsga2"])
-def test_other_samplers_are_deterministic_too(graph: Graph, through: SearchResult, sampler: str) -> None:
-    once = tiny_search(graph, None, 14, sampler)
-    assert trace(tiny_search(graph, None, 14, sampler)) == trace(once)
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "tpe"])
+def test_other_strategies_are_deterministic_too(graph: Graph, through: SearchResult, strategy: str) -> None:
+    once = tiny_search(graph, None, 14, strategy)
+    assert trace(tiny_search(graph, None, 14, strategy)) == trace(once)
     assert trace(once) != trace(through)[:14]
 
 
@@ -59,10 +61,17 @@ def test_resumed_equals_uninterrupted(graph: Graph, through: SearchResult, tmp_p
 
 def test_resumed_search_keeps_the_seed_designs_it_began_with(graph: Graph, through: SearchResult, tmp_path) -> None:
     tiny_search(graph, tmp_path / "study.db", 2)
-    sensitivity = {name: float(i) for i, name in enumerate(tiny_space(graph).linears)}
-    config, path = SearchConfig(trials=16), tmp_path / "study.db"
-    resumed = search(tiny_problem(graph), tiny_space(graph), config, path=path, sensitivity=sensitivity)
-    assert trace(resumed) == trace(through)
+    path = tmp_path / "hybrid.db"
+    tiny_search(graph, path, 3, "hybrid")
+
+    def another() -> SensitivityTable:
+        raise AssertionError("a study that has begun knows its sensitivities")
+
+    settings = SearchConfig(trials=14, strategy="hybrid")
+    resumed = search(tiny_problem(graph), tiny_space(graph), settings, where=path, table=another)
+    assert len(resumed.trials) == 14
+    tiny_search(graph, tmp_path / "study.db", 2)
+    assert trace(tiny_search(graph, tmp_path / "study.db", 16)) == trace(through)
 
 
 def test_killed_search_keeps_its_trials_and_continues(graph: Graph, through: SearchResult, tmp_path: Path) -> None:
@@ -112,17 +121,17 @@ def leave_running(path: Path) -> None:
 def test_an_interrupt_keeps_finished_trials(graph: Graph, through: SearchResult, tmp_path: Path, monkeypatch) -> None:
     problem = tiny_problem(graph)
     calls = []
-    evaluate_design = problem.evaluate
+    outcome = problem.outcome
 
-    def interrupted(planned):
+    def interrupted(planned, seen):
         calls.append(planned)
         if len(calls) == 6:
             raise KeyboardInterrupt
-        return evaluate_design(planned)
+        return outcome(planned, seen)
 
-    monkeypatch.setattr(problem, "evaluate", interrupted)
+    monkeypatch.setattr(problem, "outcome", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        search(problem, tiny_space(graph), SearchConfig(trials=16), path=tmp_path / "study.db")
+        search(problem, tiny_space(graph), SearchConfig(trials=16, strategy="tpe"), where=tmp_path / "study.db")
     assert finished(tmp_path / "study.db") == 5
     assert trace(tiny_search(graph, tmp_path / "study.db", 16)) == trace(through)
 
@@ -143,43 +152,24 @@ def test_records_hold_what_reports_need(graph: Graph, through: SearchResult) -> 
 
 
 def test_first_trials_are_the_uniform_designs(graph: Graph, through: SearchResult) -> None:
-    seeds = seed_designs(tiny_space(graph))
-    assert [dict(record.parameters) for record in through.records[: len(seeds)]] == [
-        {**seed, **record.parameters} for seed, record in zip(seeds, through.records, strict=False)
-    ]
+    designs = uniform_designs(tiny_space(graph))
+    assert [dict(record.parameters) for record in through.records[: len(designs)]] == designs
+    assert [record.source for record in through.trials] == ["uniform"] * len(designs) + ["tpe"] * (16 - len(designs))
     families = {
         (record.outcome["assignment"]["notes"]["family"], record.parameters["rows"]) for record in through.records[:4]
     }
     assert families == {(family, rows) for family in ("bitmod", "dialect") for rows in (1, 2)}
 
 
-def test_mixed_designs_widen_the_layers_that_gain_most_per_weight(graph: Graph) -> None:
-    space = tiny_space(graph, families=("bitmod",))
-    sensitivity = {name: float(i * 7 % 5) + i / 10 for i, name in enumerate(space.linears)}
-    plain, seeded = seed_designs(space), seed_designs(space, sensitivity)
-    mixes = [design for design in seeded if design not in plain]
-    sizes = {name: graph.weight(name).numel() for name in space.linears}
-    worth = {name: sensitivity[name] / sizes[name] for name in space.linears}
-    order = ["bitmod3", "bitmod4", "int6-g128-s8"]
-    largest = max(MIXES) * sum(sizes.values())
-    assert len(mixes) >= 2
-    for design in mixes:
-        ranks = {name: order.index(design[space.weight_key("bitmod", name)]) for name in space.linears}
-        assert max(ranks.values()) - min(ranks.values()) == 1
-        widened = {name for name, rank in ranks.items() if rank == max(ranks.values())}
-        assert sum(sizes[name] for name in widened) <= largest
-        smallest = max(space.linears, key=lambda name: (sizes[name] <= min(sizes.values()), worth[name]))
-        assert smallest in widened
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"problem": {"objective": "bits"}}, "objective was 'cycles' and is 'bits'"),
+        ({"problem": {"objectives": ("kl", "bits")}}, r"objectives was \['kl', 'cycles'\] and is \['kl', 'bits'\]"),
         ({"problem": {"platform": load_platform("sg13g2")}}, "platform was 'asap7' and is 'sg13g2'"),
-        ({"problem": {"quality": "perplexity"}}, "quality was 'kl' and is 'perplexity'"),
+        ({"problem": {"constraints": {"bits": 45.0}}}, "constraints was {} and is {'bits': 45.0}"),
         ({"space": {"rows": (2, 4)}}, "space was .* and is"),
         ({"config": {"seed": 7}}, "seed was 0 and is 7"),
+        ({"config": {"strategy": "random"}}, "strategy was 'tpe' and is 'random'"),
     ],
 )
 def test_a_study_of_another_search_is_refused(graph: Graph, tmp_path: Path, change: dict, message: str) -> None:
@@ -189,8 +179,8 @@ def test_a_study_of_another_search_is_refused(graph: Graph, tmp_path: Path, chan
         search(
             tiny_problem(graph, **change.get("problem", {})),
             tiny_space(graph, **change.get("space", {})),
-            SearchConfig(trials=2, **change.get("config", {})),
-            path=path,
+            SearchConfig(**{"trials": 2, "strategy": "tpe"} | change.get("config", {})),
+            where=path,
         )
     assert finished(path) == 1
 
@@ -219,23 +209,23 @@ def test_files_that_are_no_study_are_refused_and_left_alone(graph: Graph, tmp_pa
 
 def test_energy_objective_needs_energies(graph: Graph) -> None:
     with pytest.raises(InputError, match="needs the energy of platform 'zu7ev', which is unknown"):
-        tiny_problem(graph, platform=load_platform("zu7ev"), objective="energy")
+        tiny_problem(graph, platform=load_platform("zu7ev"), objectives=("kl", "energy"))
     with pytest.raises(InputError, match="did you mean 'cycles'"):
-        tiny_problem(graph, objective="cycle")
+        tiny_problem(graph, objectives=("kl", "cycle"))
 
 
 def test_a_platform_too_small_for_all_is_refused_before_any_trial(graph: Graph, tmp_path: Path) -> None:
     problem = tiny_problem(graph, platform=load_platform("asap7").with_budget(area=500))
     with pytest.raises(InputError, match="too small"):
-        search(problem, tiny_space(graph), SearchConfig(trials=2), path=tmp_path / "study.db")
+        search(problem, tiny_space(graph), SearchConfig(trials=2), where=tmp_path / "study.db")
     assert not (tmp_path / "study.db").exists()
 
 
 def test_designs_that_do_not_fit_are_skipped_and_counted(graph: Graph) -> None:
     easiest = tiny_problem(graph, platform=load_platform("asap7").with_budget(area=1e9))
     space = tiny_space(graph, rows=(1, 64))
-    design = space.suggest(optuna.trial.FixedTrial(space.parameters("bitmod", 1)))
-    costly = space.suggest(optuna.trial.FixedTrial(space.parameters("bitmod", 64)))
+    design = space.design(space.all_parameters("bitmod", 1, None, {}))
+    costly = space.design(space.all_parameters("bitmod", 64, None, {}))
     least = [smallest(easiest, each) for each in (design, costly)]
     problem = tiny_problem(graph, platform=load_platform("asap7").with_budget(area=sum(least) / 2))
     result = search(problem, space, SearchConfig(trials=12))
@@ -257,25 +247,15 @@ def test_spaces_without_hardware_are_refused(graph: Graph) -> None:
         tiny_space(graph, bitmod_weights=("int4-g32",))
     with pytest.raises(InputError, match="family must be one of bitmod, dialect"):
         tiny_space(graph, families=("posit",))
-    with pytest.raises(InputError, match="sampler must be one of tpe, nsga2, random"):
-        SearchConfig(sampler="grid")
+    with pytest.raises(InputError, match=r"strategy must be one of hybrid, tpe, nsga2, .*, not 'grid'"):
+        SearchConfig(strategy="grid")
 
 
 def test_the_pass_gives_the_graph_the_chosen_formats(graph: Graph) -> None:
-    result = Search(SearchConfig(trials=4), tiny_problem(graph), tiny_space(graph))(graph)
+    result = Search(SearchConfig(trials=4, strategy="tpe"), tiny_problem(graph), tiny_space(graph))(graph)
     formats = result.report["chosen"]["assignment"]["formats"]
     sites = result.graph.sites
     assert {key: site.format for key, site in sites.items() if site.format} == formats
     assert {site.operand for key, site in sites.items() if key not in formats} == {"cache"}
     assert all(site.format is None for site in graph.sites.values())
     assert result.report["trials"] == 4
-
-
-def test_the_calmer_layers_take_the_narrower_attention_format_first(tiny: Graph) -> None:
-    space = tiny_space(tiny, families=("dialect",))
-    first, second = space.attention
-    outliers = dict.fromkeys(space.attention[first], 9.0) | dict.fromkeys(space.attention[second], 2.0)
-    plain = seed_designs(space)
-    (mixed,) = [design for design in seed_designs(space, None, outliers) if design not in plain]
-    assert mixed[space.attention_key("dialect", first)] == "int8-e8m0"
-    assert mixed[space.attention_key("dialect", second)] == "dialect4-online"

@@ -41,9 +41,9 @@ def tiny_space(graph: Graph, **changes) -> SearchSpace:
     return SearchSpace(graph, SpaceConfig(**({"rows": (1, 2)} | changes)))
 
 
-def tiny_search(graph: Graph, path: Path | None, trials: int, sampler: str = "tpe", seed: int = 0) -> SearchResult:
-    config = SearchConfig(trials=trials, sampler=sampler, seed=seed)
-    return search(tiny_problem(graph), tiny_space(graph), config, path=path)
+def tiny_search(graph: Graph, path: Path | None, trials: int, strategy: str = "tpe", seed: int = 0) -> SearchResult:
+    config = SearchConfig(trials=trials, strategy=strategy, seed=seed)
+    return search(tiny_problem(graph), tiny_space(graph), config, where=path)
 
 
 if __name__ == "__main__":
