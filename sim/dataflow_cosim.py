@@ -7,6 +7,8 @@ from typing import Any
 from mxhw.sim.clocks import Clock, design_clocks
 from mxhw.sim.dataflow import DataflowResult, DataflowSimulation, Engine, StreamResult
 from mxhw.sim.language import Phase, simulate_phases
+from mxhw.sim.performance.record import predicted_cycles
+from mxhw.sim.performance.stalls import Stalls
 
 __all__ = ["DataflowCase", "simulate_dataflow"]
 
@@ -21,6 +23,8 @@ class DataflowCase:
     free, stalled : the run without stalls, and the one with them.
     clocks : what is known of the design's clock.
     phases : of a design that generates text: prompts, and what follows them, without stalls.
+    stalled_predicted : cycles of the run with stalls, from the design's events and the seed of its pauses; None where
+        no events are kept of it.
     """
 
     name: str
@@ -28,6 +32,7 @@ class DataflowCase:
     stalled: DataflowResult
     clocks: tuple[Clock, ...] = ()
     phases: tuple[Phase, ...] = ()
+    stalled_predicted: int | None = None
 
     @property
     def runs(self) -> tuple[DataflowResult, DataflowResult]:
@@ -60,7 +65,8 @@ class DataflowCase:
         runs = {"free": self.free.to_json(), "stalled": self.stalled.to_json()}
         clocks = [clock.to_json(self.free.cycles) for clock in self.clocks]
         phases = [{**asdict(phase), "error": phase.error} for phase in self.phases]
-        return {"name": self.name, "equal": self.passed, **runs, "clocks": clocks, "phases": phases}
+        predicted = {"stalled_predicted_cycles": self.stalled_predicted}
+        return {"name": self.name, "equal": self.passed, **runs, **predicted, "clocks": clocks, "phases": phases}
 
 
 def simulate_dataflow(
@@ -73,4 +79,7 @@ def simulate_dataflow(
     phases: tuple[Phase, ...] = ()
     if simulation.design.language is not None and free.equal:
         phases = simulate_phases(folder, simulation.design, cache=cache)
-    return DataflowCase(folder.resolve().name, free, stalled, clocks, phases)
+    ports = {**simulation.design.inputs, **simulation.design.outputs}
+    beats = {name: port.count for name, port in ports.items()}
+    predicted = predicted_cycles(folder, beats, Stalls(stall, seed))
+    return DataflowCase(folder.resolve().name, free, stalled, clocks, phases, predicted)

@@ -238,6 +238,7 @@ class DataflowDesign(_Record):
     inputs, outputs : stream → its beats; for outputs, those to expect.
     steps : in execution order.
     tokens : that the beats hold.
+    sequence : tokens of each sequence among them; None: all belong to one, or the language model's domains say it.
     cycles : predicted from the first input beat to the last output beat, both counted, without stalls; None if unknown.
     hash : SHA-256 of what was emitted.
     version : of mxhw.
@@ -260,6 +261,7 @@ class DataflowDesign(_Record):
     platform: str | None = None
     clock_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     language: LanguageModel | None = None
+    sequence: Positive | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -39,22 +39,38 @@ def cosim(
         Path | None, typer.Option(metavar="FILE", help="Write a .vcd of the run with stalls; DIR holds one.")
     ] = None,
     activity: Annotated[
-        bool, typer.Option("--activity", help="Count how often the registers of whole designs toggle; one more build.")
+        bool,
+        typer.Option(
+            "--activity",
+            help="Count how often the registers of whole designs toggle, for their energy; one more build.",
+        ),
     ] = False,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --activity: the platform of the energy. Default: what the design was balanced for; asap7.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Build the RTL with Verilator, drive it with real activations, and compare every output bit for bit.
 
     Each layer or design runs twice: without stalls, for its cycles, and with random stalls on all ports. Of a whole
     design the beats of every step are compared, and the first step that differs is named. Writes `cosim.json` into DIR.
-    Exit code 1 if anything differs. With --activity, `activity.json` is written beside each whole design.
+    Exit code 1 if anything differs. With --activity, `activity.json` and `energy.json` are written beside each whole
+    design: what the run spends on a platform, at the activity that its figures assume, and at the measured one.
 
     Example: `mxhw cosim build/demo`
     """
+    from mxhw.cli.activity import count_activity, designs_to_count
+    from mxhw.errors import InputError
     from mxhw.sim.cosim import run_cosim
 
     output = Output(as_json=json)
-    designs = _whole_designs(folder) if activity else []
+    designs = designs_to_count(folder, platform) if activity else []
+    if platform is not None and not activity:
+        raise InputError("--platform is that of the energy with measured activity; add --activity, or leave it out")
     report = run_cosim(folder, seed=seed, stall=stall, engine=engine, waves=waves, progress=output.progress)
     if not json:
         if report.cases:
@@ -67,7 +83,7 @@ def cosim(
         output.say(f"{what}, {report.outputs:,} outputs, {report.mismatches:,} mismatches: {verdict}")
     record = report.to_json()
     if activity and report.passed:
-        record["activity"] = [_measure_activity(output, path) for path in designs]
+        record |= count_activity(output, designs, platform)
     output.result(record)
     if not report.passed:
         raise typer.Exit(1)
@@ -125,37 +141,14 @@ def _show_design(output: Output, case: DataflowCase) -> None:
             output.say(f"{case.free.name}, stall {run.stall:g}: {run.verdict()}")
     free, error = case.free, case.free.prediction_error
     predicted = "" if free.predicted_cycles is None else f", predicted {free.predicted_cycles:,}"
+    stalled = "" if case.stalled_predicted is None else f", predicted {case.stalled_predicted:,} (event simulator)"
     time = "" if free.cycles is None else "".join(f"; {clock.words(free.cycles)}" for clock in case.clocks)
     output.say(
         f"{free.name}: {_number(free.cycles)} cycles{predicted}{'' if error is None else f' ({error:+.2%})'}{time};"
-        f" with stalls {_number(case.stalled.cycles)}; {_number(free.cycles_per_second)} cycles/s"
+        f" with stalls {_number(case.stalled.cycles)}{stalled}; {_number(free.cycles_per_second)} cycles/s"
     )
     for phase in case.phases:
         output.say(f"{free.name}: {phase}")
-
-
-def _whole_designs(folder: Path) -> list[Path]:
-    from mxhw.errors import InputError
-    from mxhw.sim.cosim import find_designs
-    from mxhw.sim.dataflow_design import is_dataflow_design
-
-    found = [path for path in find_designs(folder) if is_dataflow_design(path)]
-    if not found:
-        raise InputError(f"activity is that of whole designs, of which {folder} holds none; leave --activity out")
-    return found
-
-
-def _measure_activity(output: Output, folder: Path) -> dict[str, Any]:
-    """Write activity.json beside a design, show the total, and return the record."""
-    from mxhw.sim.activity import measure_activity, write_activity
-
-    found = measure_activity(folder)
-    path, total = write_activity(folder, found), found.total
-    output.say(
-        f"{found.name}: {total.bits:,} register bits toggle {total.rate:.3f} times a cycle each, {total.relative:.0%}"
-        f" of what random data would make them; {path} has those of every step"
-    )
-    return found.to_json()
 
 
 def _number(value: float | None) -> str:

@@ -1,8 +1,9 @@
 """The energy of a design: of its logic, each of its memories, memory outside, and what it spends by being switched on.
 
 - Logic: what a unit takes of the platform times the energy of an area, LUT, flip-flop or DSP block and cycle, for the
-  cycles that it works. The platform's figures hold at an activity of their own; ``activity`` is the ratio to
-  it, 1 where nothing was measured (:func:`relative_activity` gives it from measured toggles).
+  cycles that it works. The platform's figures hold at an activity of their own (`energy.activity` of its file: toggles
+  of a register bit in a cycle in which the logic works, 0.5 for unrelated data every cycle); ``activity`` is the ratio
+  to it, 1 where nothing was measured (:func:`relative_activity` gives it from measured toggles).
 - Memories: the words that each is read and written for every token, times the energy of an access. What grows with a
   token's position (caches of keys and values, rows of scores) is counted here.
 - Memory outside: bits times the energy of a bit. Static power: of the logic's area and the memories' bits (ASIC) or of
@@ -14,6 +15,7 @@ Not counted: clock trees beyond those that a platform's figure has, wires betwee
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from mxhw.errors import InputError
 from mxhw.hardware.platform import (
@@ -30,6 +32,8 @@ from mxhw.hardware.structure import AttentionUnit, MemoryShape, Scores, SoftmaxW
 __all__ = [
     "Accesses",
     "EnergyBreakdown",
+    "access_energy",
+    "logic_energy",
     "looked_at",
     "memory_accesses",
     "offchip_energy",
@@ -74,6 +78,10 @@ class EnergyBreakdown:
     def __mul__(self, times: float) -> "EnergyBreakdown":
         return EnergyBreakdown({name: energy * times for name, energy in self.terms.items()}, self.unknown)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"terms": dict(self.terms), "unknown": sorted(self.unknown), "known": self.known, "total": self.total}
+
 
 @dataclass(frozen=True)
 class Accesses:
@@ -111,21 +119,27 @@ def unit_energy(
     for name, value in (("tokens", tokens), ("start", start), ("active_cycles", active_cycles), ("activity", activity)):
         if not value >= 0:
             raise InputError(f"energy of a unit: {name} must be 0 or more, not {value!r}")
-    terms, unknown = {}, set()
-    logic = _logic(sizes, platform)
-    if logic is None:
-        unknown.add(_LOGIC)
-    else:
-        terms[_LOGIC] = logic * active_cycles * activity
+    found = logic_energy(sizes, platform, active_cycles, activity)
     for shape, accesses in zip(unit.memories(), memory_accesses(unit, tokens, start), strict=True):
-        for number, energy in zip(
-            (accesses.reads, accesses.writes), memory_access_energy(shape, platform), strict=True
-        ):
-            if energy is None and number:
-                unknown.add(shape.name)
-            else:
-                terms[shape.name] = terms.get(shape.name, 0.0) + number * (energy or 0.0)
-    return EnergyBreakdown(terms, frozenset(unknown))
+        found += access_energy(shape, accesses, platform)
+    return found
+
+
+def logic_energy(sizes: Resources, platform: Platform, cycles: float, activity: float = 1.0) -> EnergyBreakdown:
+    """Return what logic of these sizes spends in so many cycles that it works [pJ]; activity as a ratio."""
+    each = _logic(sizes, platform)
+    if each is None:
+        return EnergyBreakdown(unknown=frozenset({_LOGIC}))
+    return EnergyBreakdown({_LOGIC: each * cycles * activity})
+
+
+def access_energy(shape: MemoryShape, accesses: Accesses, platform: Platform) -> EnergyBreakdown:
+    """Return what accesses of a memory spend [pJ]."""
+    numbers, energies = (accesses.reads, accesses.writes), memory_access_energy(shape, platform)
+    pairs = list(zip(numbers, energies, strict=True))
+    unknown = frozenset({shape.name} if any(energy is None and number for number, energy in pairs) else ())
+    known = [number * (energy or 0.0) for number, energy in pairs if energy is not None or not number]
+    return EnergyBreakdown({shape.name: sum(known)} if known else {}, unknown)
 
 
 def _logic(sizes: Resources, platform: Platform) -> float | None:
@@ -241,7 +255,7 @@ def static_energy(
 
 
 def relative_activity(toggles: float, platform: Platform) -> float:
-    """Return the activity that measured toggles (a net and cycle) are, as :func:`unit_energy` takes it.
+    """Return the activity that measured toggles (of a register bit, a cycle) are, as :func:`unit_energy` takes it.
 
     Raises
     ------

@@ -37,10 +37,16 @@ ONCE = {  # those of `map_once`
     "amap -F": RECIPES["amap -F"].replace("ifraig;", "", 1),
     "nf": f"+strash;scorr;dc2;strash;&get,-n;&dch,-f;&nf,-D,{{0}};&put;{_SIZE}",
 }
+_WIRES = "buffer,-c"  # counts a net's wires by the loads that a library states for the area of the whole design
+_MOST_BUFFERS = 0.1
+"""Buffers of all cells of a result above which it is made without wire loads, too. Those that the cell library of
+SG13G2 states for large areas make abc put a buffer behind every gate of an array of 4 by 8: half of its cells, where an
+array of 2 by 4 has 5 %. The library of ASAP7 states none."""
 _RELAXED = 1_000_000.0  # ps: a target that binds nothing
 _LOOSER = 4.0  # the second target, in clocks
 _TIGHTER = 0.5  # without a clock: the second target, in delays of the smallest result
 _FLIP_FLOP = re.compile(r"\$_\w*(DFF|DLATCH|SR_|FF_)")
+_BUFFER = re.compile(r"(^|_)buf", re.IGNORECASE)
 _DELAY = re.compile(r"Delay = *([0-9.]+) ps")
 
 
@@ -142,11 +148,14 @@ def map_once(source: Source, library: Library, folder: Path, clock: float) -> Ce
     For many designs whose sizes are compared with each other. The first script is that of "amap -F" without the search
     for equal nodes by simulation (`ifraig`), in which large multipliers spend minutes: its results for a requantizer
     and a product were 0.4 % from those of the whole script, which is usually the one with the smallest results.
+    A result that is full of buffers (:data:`_MOST_BUFFERS`) is made once more without wire loads.
     """
     flip_flops = _map_registers(source, library, folder, "-noabc")
     results: list[_Try] = []
     for recipe, script in ONCE.items():
         results += _tries(library, folder, [clock], {recipe: script})
+        if results[-1].buffers > _MOST_BUFFERS:
+            results += _tries(library, folder, [clock], {f"{recipe}, no wires": script.replace(_WIRES, "buffer")})
         if results[-1].delay <= clock:
             break
     in_time = [result for result in results if result.delay <= clock]
@@ -159,6 +168,7 @@ class _Try:
     area: float
     delay: float
     recipe: str
+    buffers: float = 0.0  # of all cells
 
 
 def _map_registers(source: Source, library: Library, folder: Path, option: str = "") -> int:
@@ -202,13 +212,19 @@ def _tries(library: Library, folder: Path, targets: list[float], scripts: Mappin
             raise InputError(f"library {library.name} has no cell for yosys' {', '.join(missing)}")
         delays = _DELAY.findall((folder / f"abc{index}.txt").read_text(encoding="utf-8", errors="replace"))
         label = f"{name} at {target:.0f} ps" if target != _RELAXED else name
-        found.append(_Try(float(area.get("area", 0)), float(delays[-1]) if delays else 0.0, label))
+        found.append(_Try(float(area.get("area", 0)), float(delays[-1]) if delays else 0.0, label, _buffers(area)))
     return found
 
 
 def _cells(statistic: dict[str, Any]) -> dict[str, int]:
     """Return the cells of a design by type, without memories."""
     return {name: int(count) for name, count in statistic["num_cells_by_type"].items() if name not in _MEMORIES}
+
+
+def _buffers(statistic: dict[str, Any]) -> float:
+    """Return the buffers of a mapped design, of all its cells."""
+    cells = _cells(statistic)
+    return sum(count for name, count in cells.items() if _BUFFER.search(name)) / max(1, sum(cells.values()))
 
 
 def _flip_flops(cells: dict[str, int]) -> int:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mxhw.passes.emit.dataflow.emit import emit_dataflow
 from mxhw.sim import CosimCase
 from tests.cli.conftest import Ran
+from tests.passes.emit.dataflow.graphs import drawn, mlp
 from tests.sim import toy
 from tests.sim.dataflow_toy import write_dataflow_toy
 from tests.sim.faulty import flip_image_bit
@@ -51,6 +53,34 @@ def test_activity_is_counted_of_whole_designs(mxhw_command: Command, tmp_path: P
     assert 0 < found["total"]["rate"] < 1
     assert set(found["steps"]) >= {step["stream"] for step in json.loads((design / "design.json").read_text())["steps"]}
     assert all(step["bits"] for step in found["steps"].values())
+    assert ran.json["energy"] == []  # a design by hand, which does not say what its components are
+    ran = mxhw_command("cosim", design, "--activity", "--platform", "asap7")
+    assert ran.code == 2
+    assert "does not say what its components are, so that it has no energy; emit it again" in ran.err
+
+
+def test_energy_has_every_term_as_assumed_and_as_measured(mxhw_command: Command, tmp_path: Path) -> None:
+    graph = mlp()
+    design = tmp_path / "design"
+    emit_dataflow(graph, drawn(graph, 4), design, name="active")
+    ran = mxhw_command("cosim", design, "--activity", "--platform", "sg13g2", "--json")
+    assert ran.code == 0, ran.err
+    (energy,) = ran.json["energy"]
+    assert energy == json.loads((design / "energy.json").read_text())
+    assert energy["platform"] == "sg13g2"
+    assumed, measured = energy["assumed"]["terms"], energy["measured"]["terms"]
+    assert assumed.keys() == measured.keys() >= {"logic", "static", "weights", "activations", "table"}
+    assert 0 < measured["logic"] < assumed["logic"]
+    assert all(measured[name] == assumed[name] for name in assumed if name != "logic")
+    shown = mxhw_command("cosim", design, "--activity").out
+    for words in ("energy of the run", "activity assumed", "measured", "0.5 toggles of a register bit", "weights"):
+        assert words in shown
+    ran = mxhw_command("cosim", design, "--platform", "asap7")
+    assert ran.code == 2
+    assert "--platform is that of the energy with measured activity; add --activity" in ran.err
+    ran = mxhw_command("cosim", design, "--activity", "--platform", "asap")
+    assert ran.code == 2
+    assert "did you mean 'asap7'?" in ran.err
 
 
 def test_a_whole_design_beside_a_layer_is_compared_step_by_step(mxhw_command: Command, tmp_path: Path) -> None:

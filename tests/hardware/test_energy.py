@@ -238,8 +238,11 @@ def test_static_power_is_of_what_there_is() -> None:
 
 def test_activity_relative_to_the_platforms() -> None:
     assert relative_activity(0.0625, load_platform("zu7ev")) == 0.5
+    asap7 = load_platform("asap7")
+    assert relative_activity(0.5, asap7) == 1.0  # unrelated data in every cycle
+    assert isinstance(asap7, AsicPlatform) and asap7.energy is not None
     with pytest.raises(InputError, match=r"'asap7' has no 'energy.activity'"):
-        relative_activity(0.1, load_platform("asap7"))
+        relative_activity(0.1, replace(asap7, energy=replace(asap7.energy, activity=None)))
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import gzip
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from mxhw.errors import InputError
 from mxhw.rtl_templates.memory import ActivationBuffer
-from mxhw.synthesis import Library, count_gates, map_to_cells, open_library, source_of
+from mxhw.synthesis import Library, asic, count_gates, map_to_cells, open_library, source_of
 from tests.synthesis.designs import Accumulator, Adder
 
 
@@ -54,6 +55,33 @@ def test_a_clock_is_met_if_it_can_be(sg13g2: Library, tmp_path: Path) -> None:
     assert map_to_cells(source, sg13g2, tmp_path, clock).delay <= clock
     hopeless = map_to_cells(source, sg13g2, tmp_path, 1.0)
     assert hopeless.delay == hopeless.quickest_delay
+
+
+@pytest.mark.parametrize(("buffers", "area"), [(0.05, 300.0), (0.5, 200.0)])
+def test_a_result_full_of_buffers_is_made_again_without_wires(
+    buffers: float, area: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried = []
+
+    def tries(library: object, folder: Path, targets: list[float], scripts: Mapping[str, str]) -> list[asic._Try]:
+        ((recipe, script),) = scripts.items()
+        tried.append(script)
+        wires = "buffer,-c" in script
+        return [asic._Try(300.0 if wires else 200.0, 90.0, recipe, buffers if wires else 0.02)]
+
+    monkeypatch.setattr(asic, "_map_registers", lambda *_: 7)
+    monkeypatch.setattr(asic, "_tries", tries)
+    found = asic.map_once(source_of(Adder(2)), None, tmp_path, 100.0)  # type: ignore[arg-type]
+    assert (found.area, found.flip_flops) == (area, 7)
+    assert tried[0] == asic.ONCE["amap -F"]
+    assert tried[1:] == [tried[0].replace("buffer,-c", "buffer")] * (buffers > 0.1)
+
+
+def test_buffers_are_counted_by_the_names_of_cells(sg13g2: Library, tmp_path: Path) -> None:
+    statistic = {"num_cells_by_type": {"sg13g2_buf_1": 3, "BUFx2_ASAP7_75t_R": 1, "sg13g2_inv_1": 4, "mxhw_ram": 9}}
+    assert asic._buffers(statistic) == 0.5
+    found = asic.map_once(source_of(Accumulator(4)), sg13g2, tmp_path, 10_000.0)
+    assert found.recipe == "amap -F at 10000 ps"  # a small unit has few
 
 
 def test_a_library_without_flip_flops_is_named(shared: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@
 
 What a beat waits for is never simulated: a token's beats are a start and offsets that depend on sizes only, so that
 what is computed for each token is a few numbers. Not described here: queues that are too short (see
-:mod:`mxhw.passes.emit.dataflow.fifos`), and stalls from outside, for which :mod:`mxhw.sim.performance` is made.
+:mod:`mxhw.passes.emit.dataflow.fifos`), and stalls from outside: :mod:`.stalls` adds the room that queues and buffers
+have, and :mod:`mxhw.sim.performance` simulates them beat by beat.
 
 Source: Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity (1992).
 """

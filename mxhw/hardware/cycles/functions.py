@@ -27,7 +27,7 @@ from mxhw.hardware.structure import (
     VectorUnit,
 )
 
-__all__ = ["LATENCIES", "NORM_STAGES"]
+__all__ = ["DIALECT_STAGES", "EMBEDDING_STAGES", "ENCODER_STAGES", "LATENCIES", "NORM_STAGES", "ROPE_STAGES"]
 
 LATENCIES: dict[type[VectorUnit], int] = {Requantize: 4, Bias: 2, Add: 2, Multiply: 3, ReLU: 0, Activation: 7}
 """Cycles from a beat to its result, of units that are a pipeline."""
@@ -35,10 +35,17 @@ LATENCIES: dict[type[VectorUnit], int] = {Requantize: 4, Bias: 2, Add: 2, Multip
 NORM_STAGES = {"rms_norm": (3, 11, 6), "layer_norm": (7, 11, 7)}
 """Cycles of a norm's survey of a vector, of its energy, and of the scaling of a beat."""
 
-_ENCODER = 3  # from a read of a block's buffer to its code
-_DIALECT = 2  # from a read to the second buffer of a dialect's encoder, and from there to its code
-_ROPE = 3
-_EMBEDDING = 3
+ENCODER_STAGES = 3
+"""Cycles from a read of a block's buffer to its code."""
+
+DIALECT_STAGES = 2
+"""Cycles from a read to the second buffer of a dialect's encoder, and from there to its code."""
+
+ROPE_STAGES = 3
+"""Cycles from a read of a group's buffer to the output."""
+
+EMBEDDING_STAGES = 3
+"""Cycles from a read of a row's beat to the output."""
 
 
 def _vector(unit: VectorUnit) -> tuple[int, ...]:
@@ -90,14 +97,14 @@ def _encoder(unit: Encoder, arrivals: Sequence[Arrivals], run: Run) -> Beats:
     beats = unit.block // unit.lanes
     if unit.kind == "dialect":
         # A block goes over to the second buffer a beat a cycle.
-        return _blocks(taken, beats, 1 + _DIALECT + beats - 1 + 1 + _DIALECT)
-    return _blocks(taken, beats, 1 + _ENCODER)
+        return _blocks(taken, beats, 1 + DIALECT_STAGES + beats - 1 + 1 + DIALECT_STAGES)
+    return _blocks(taken, beats, 1 + ENCODER_STAGES)
 
 
 @register_cycles(Rope, elements=lambda unit: (unit.length, INDEX))
 def _rope(unit: Rope, arrivals: Sequence[Arrivals], run: Run) -> Beats:
     """Groups of pairs pass a double buffer."""
-    return _blocks(accept(arrivals[:1]), 2 * unit.span, 1 + _ROPE)
+    return _blocks(accept(arrivals[:1]), 2 * unit.span, 1 + ROPE_STAGES)
 
 
 @register_cycles(Embedding, elements=lambda unit: (INDEX,))
@@ -107,7 +114,7 @@ def _embedding(unit: Embedding, arrivals: Sequence[Arrivals], run: Run) -> Beats
     elapsed: IntArray = np.arange(unit.beats, dtype=np.int64)
     firsts = Beats(taken.starts, tuple(elapsed + (each[0] + 1) for each in taken.offsets), unit.lanes)
     # The next index is taken in the cycle of the last read.
-    return with_carry(firsts, steady(unit.beats)).later(_EMBEDDING)
+    return with_carry(firsts, steady(unit.beats)).later(EMBEDDING_STAGES)
 
 
 @register_cycles(Permute, elements=_vector)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mxhw.hardware.energy import EnergyBreakdown, offchip_energy, static_energy, unit_energy
+from mxhw.hardware.energy import Accesses, EnergyBreakdown, access_energy, offchip_energy, static_energy, unit_energy
 from mxhw.hardware.machine.capacity import Capacity
 from mxhw.hardware.machine.passes import Part
 from mxhw.hardware.machine.traffic import Move, Tokens
-from mxhw.hardware.platform import Platform, memory_access_energy
+from mxhw.hardware.platform import Platform
 from mxhw.hardware.sizes import unit_sizes
 from mxhw.hardware.sizes.connections import connections
 from mxhw.hardware.structure import (
@@ -85,7 +85,7 @@ def between_energy(part: Part, spans: Spans, platform: Platform) -> EnergyBreakd
         for unit in _around(design, name):
             total += unit_energy(unit, 0, 0, platform, unit_sizes(unit, platform), beats)
             for shape in unit.memories():
-                total += _accessed(shape.name, memory_access_energy(shape, platform), beats)
+                total += access_energy(shape, Accesses(beats, beats), platform)
     return total
 
 
@@ -101,22 +101,13 @@ def loaded_energy(part: Part, move: Move, times: float, platform: Platform) -> E
         words = {"constants": getattr(unit, "constant_words", 0) // max(1, part.constants)}
     for shape in unit.memories():
         if shape.name in words:
-            _, write = memory_access_energy(shape, platform)
-            total += _accessed(shape.name, (0.0, write), times * words[shape.name])
+            total += access_energy(shape, Accesses(writes=times * words[shape.name]), platform)
     return total
 
 
 def static_of(found: Capacity, seconds: float) -> EnergyBreakdown:
     """Return what the design spends in so many seconds by being there [pJ]."""
     return static_energy(found.platform, found.logic, found.memories, seconds)
-
-
-def _accessed(name: str, energies: tuple[float | None, float | None], times: float) -> EnergyBreakdown:
-    if not times:
-        return EnergyBreakdown()
-    if None in energies:
-        return EnergyBreakdown(unknown=frozenset({name}))
-    return EnergyBreakdown({name: sum(each or 0.0 for each in energies) * times})
 
 
 def _around(design: Design, name: str) -> Iterator[Unit]:

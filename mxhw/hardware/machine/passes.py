@@ -30,7 +30,7 @@ from mxhw.hardware.machine.positions import FloatArray
 from mxhw.hardware.machine.stages import stages
 from mxhw.hardware.machine.tables import Tables
 from mxhw.hardware.machine.traffic import Move, Tokens, moves
-from mxhw.hardware.structure import Design, Embedding, Product, Unit
+from mxhw.hardware.structure import Design, Embedding, Product, Unit, Values
 
 __all__ = ["Part", "Times"]
 
@@ -116,6 +116,16 @@ class Part:
     def arrival(self, step: str) -> float:
         """Return the cycles from a first row tile's first beat in until it is there for a step."""
         return self.tables.arrivals.get(list(self.design.steps).index(step), 0.0)
+
+    @cached_property
+    def slow_behind_attention(self) -> bool:
+        """Whether the slowest step stands behind attention, so that no later token's attention is waited for."""
+        slowest = max(self.intervals, key=lambda name: float(self.intervals[name].max()))
+        behind: set[str] = set()
+        for name, step in self.design.steps.items():
+            if isinstance(step.unit, Values) or behind.intersection(step.inputs):
+                behind.add(name)
+        return slowest in behind and not isinstance(self.design.steps[slowest].unit, Values)
 
     def busy(self, tokens: Tokens) -> dict[str, FloatArray]:
         """Return the cycles that each step works on every chunk [chunks]; a short chunk is padded."""

@@ -13,10 +13,6 @@ __all__ = ["MachineCost", "PhaseCost", "StepCost"]
 _JOULE = 1e-12
 
 
-def _energy(found: EnergyBreakdown) -> dict[str, Any]:
-    return {"terms": dict(found.terms), "unknown": sorted(found.unknown), "known": found.known, "total": found.total}
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepCost:
     """A step of a phase, in all layers that it serves.
@@ -51,7 +47,7 @@ class StepCost:
         return {
             **plain,
             "bits": dict(self.bits),
-            "energy": _energy(self.energy),
+            "energy": self.energy.to_json(),
             "resources": dict(self.resources),
             "roofline": None if self.roofline is None else self.roofline.to_json(),
         }
@@ -133,7 +129,7 @@ class PhaseCost:
             "known_joules_per_token": self.known_joules_per_token,
             "bounds": dict(self.bounds),
             "bits": dict(self.bits),
-            "energy": _energy(self.energy),
+            "energy": self.energy.to_json(),
             "roofline": self.roofline.to_json(),
             "slowest": self.slowest,
             "blocks": self.by("part"),

@@ -19,6 +19,7 @@ import numpy as np
 
 from mxhw.hardware.machine.passes import Part, Times
 from mxhw.hardware.machine.positions import FloatArray, chunk_starts
+from mxhw.hardware.machine.stages import stages
 from mxhw.hardware.machine.traffic import Tokens
 
 __all__ = ["BOUNDS", "Pipeline", "Span"]
@@ -127,7 +128,10 @@ class Pipeline:
         busy = np.maximum(self.front.times(groups).busy, self.back.times(groups).busy).reshape(by_step).sum(axis=1)
         found = np.maximum.reduce([cycles, way, port, busy])
         free = np.maximum.reduce([chunks.free.reshape(by_step).sum(axis=1), way, busy])
-        early = min(idle, float(self.blocks[0].times(groups).loads.max(initial=0.0)), float((found - free).sum()))
+        # Of what the port was idle before, a step's own end, in which its last load is worked through, gains nothing.
+        tail = float(self.blocks[-1].times(groups).latency[0] + self._ends(groups, groups)[1][0]) - self._last_arrival()
+        loads = float(self.blocks[0].times(groups).loads.max(initial=0.0))
+        early = min(max(0.0, idle - tail), loads, float((found - free).sum()))
         bounds = {name: float(each.sum()) for name, each in chunks.bounds.items()}
         bounds["latency"] += float(np.maximum(0, np.maximum(way, busy) - cycles).sum())
         bounds["memory"] += float(np.maximum(0, found - np.maximum.reduce([cycles, way, busy])).sum()) - early
@@ -167,12 +171,26 @@ class Pipeline:
         if not self.folded:
             found = _unfolded(ones)
             return front + float(chunks.cycles.sum()) + float((found.way - found.cycles)[-1]) + back
-        rest = float((one.latency - one.flow + whole.flow)[-1])
+        latency = self._late(groups, one)
+        rest = float((latency - one.flow + whole.flow)[-1])
         free = front + self._first_load(front) + rest - float(whole.steady[-1]) + back
         port = rest - self._last_arrival() + back
         ends = min(free, port)
         sums = (float(each.sum()) for each in (chunks.free, chunks.port, chunks.cycles))
         return max(each + end for each, end in zip(sums, (free, port, ends), strict=True))
+
+    def _late(self, groups: Tokens, one: Times) -> FloatArray:
+        """Return the way of the tile that ends a prefill, of which the last one (``one``) is known.
+
+        Tiles follow each other through the slowest step. If it stands behind attention and never waits, what later
+        tiles take longer in attention is hidden: they are as late as the first one was.
+        """
+        block = self.blocks[-1]
+        whole = block.times(_chunk(groups, -1))
+        if not block.slow_behind_attention or whole.latency[-1] > whole.steady[-1]:
+            return one.latency
+        first = Tokens(groups.positions[: block.rows], np.zeros(1, dtype=np.int64))
+        return block.times(first).latency
 
     def _ends(self, front: Tokens, back: Tokens) -> tuple[FloatArray, FloatArray]:
         """Return the way of the first tile of each chunk through front, and through back."""
@@ -183,15 +201,24 @@ class Pipeline:
         return front + back if len(front) == len(back) else np.asarray([front.sum() + back.sum()])
 
     def _first_load(self, front: float) -> float:
-        """Return what the first chunk waits for in its first layer: each step's share, and those in front of it."""
+        """Return what the first chunk waits for in its first layer, ``front`` cycles after the port begins.
+
+        Each step of a stage begins when its tile and its share are there, those in front of it loaded before. What one
+        waits for while another step of its stage still works is not waited for.
+        """
         first = self.blocks[0]
         if first.port is None or not first.moves:
             return 0.0
-        waits, loaded = 0.0, float(first.port.latency)
+        loaded, there = float(first.port.latency), {}
         for move in first.moves:
             if move.every == "chunk" and not move.is_chosen:
                 loaded += first.port.after_each_other([move.load])
-                waits = max(waits, loaded - front - first.arrival(move.step))
+                there[move.step] = loaded - front
+        waits = 0.0
+        for names in stages(first.design):
+            tiles = {name: (first.arrival(name), float(first.intervals[name][0]) * first.rows) for name in names}
+            ends = [max(arrives + waits, there.get(name, 0.0)) + works for name, (arrives, works) in tiles.items()]
+            waits = max(ends) - max(arrives + works for arrives, works in tiles.values())
         return waits
 
     def _last_arrival(self) -> float:

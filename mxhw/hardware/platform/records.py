@@ -213,7 +213,14 @@ class LogicEnergy:
 
 @dataclass(frozen=True, config=RECORD)
 class AsicEnergy:
-    """Dynamic energy of logic, and the toggles that it was found at (a net and cycle; None: not said)."""
+    """Dynamic energy of logic that works, and the activity that it holds for.
+
+    Attributes
+    ----------
+    logic : of an area, or of a component.
+    activity : toggles of a register bit in a cycle in which the logic works; 0.5 is unrelated data in every cycle.
+        None: not stated, so that measured toggles cannot be compared with it.
+    """
 
     logic: LogicEnergy
     activity: Annotated[Quantity, unit("toggles/cycle")] | None = None
@@ -221,7 +228,10 @@ class AsicEnergy:
 
 @dataclass(frozen=True, config=RECORD)
 class FpgaEnergy:
-    """Dynamic energy of one LUT, flip-flop or DSP block with its share of nets; None: no figure."""
+    """Dynamic energy of one LUT, flip-flop or DSP block with its share of nets; None: no figure.
+
+    ``activity``: as of :class:`AsicEnergy`.
+    """
 
     lut: Annotated[Quantity, unit_or_zero("pJ/cycle")] | None = None
     ff: Annotated[Quantity, unit_or_zero("pJ/cycle")] | None = None

@@ -30,7 +30,7 @@ from mxhw.hardware.structure import (
 if TYPE_CHECKING:  # platforms have resources, too
     from mxhw.hardware.platform import Platform
 
-__all__ = ["Beat", "connections", "design_logic", "output_beat"]
+__all__ = ["Beat", "Connection", "connections", "design_logic", "output_beat", "placed_connections"]
 
 _INDEX_BITS = 16  # of an index of which a record of control says nothing
 
@@ -57,6 +57,27 @@ def design_logic(design: Design, platform: "Platform") -> Resources:
 
 def connections(design: Design) -> Iterator[Unit]:
     """Yield a design's forks, queues and converters."""
+    for each in placed_connections(design):
+        yield each.unit
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What stands in a stream, and whose it is.
+
+    Attributes
+    ----------
+    source : of the stream.
+    owner : the source of a fork, the reader of a queue or a converter.
+    """
+
+    unit: Unit
+    source: str
+    owner: str
+
+
+def placed_connections(design: Design) -> Iterator[Connection]:
+    """Yield a design's forks, queues and converters with their places."""
     for name in (*design.inputs, *design.steps):
         readers = [
             (step, place)
@@ -71,15 +92,16 @@ def connections(design: Design) -> Iterator[Unit]:
             output_beat(design.steps[name]) if name in design.steps else _input_beat(*readers[0], design.inputs[name])
         )
         if len(readers) + leaves > 1:
-            yield Fork(readers=len(readers) + leaves, bits=beat.payload)
+            yield Connection(Fork(readers=len(readers) + leaves, bits=beat.payload), name, name)
         for step, place in readers:
             depth = design.depth(name, step.name)
             if depth:
-                yield Fifo(depth=depth, bits=beat.payload)
+                yield Connection(Fifo(depth=depth, bits=beat.payload), name, step.name)
             if step.lanes_in[place] != beat.lanes:
-                yield Converter(
+                converter = Converter(
                     given=beat.lanes, lanes=step.lanes_in[place], element_bits=beat.bits, beside_bits=beat.beside
                 )
+                yield Connection(converter, name, step.name)
 
 
 def output_beat(step: Step) -> Beat:

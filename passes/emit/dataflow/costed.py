@@ -9,6 +9,7 @@ operation, which define it. An operation of a user's own gets a record in the sa
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mxhw.arithmetic import dataflow as ops
@@ -37,12 +38,12 @@ from mxhw.hardware.structure import (
 from mxhw.passes.emit.dataflow.beats import payload_bits
 from mxhw.passes.emit.dataflow.place import Placed, input_lanes
 from mxhw.passes.emit.dataflow.registry import OperationTable, members_of
-from mxhw.passes.emit.dataflow.top import Depths
+from mxhw.passes.emit.dataflow.top import Depths, Top
 from mxhw.rtl_templates.dataflow.payloads import SCALE_BITS
 from mxhw.rtl_templates.function.channels import channel_memory
 from mxhw.rtl_templates.gemm import DialectGemm
 
-__all__ = ["Record", "design_of", "has_record", "record_of", "register_record"]
+__all__ = ["Record", "design_of", "emitted_design", "has_record", "record_of", "register_record"]
 
 Record = Callable[[Any, Placed], Unit]
 _RECORDS: OperationTable[Record] = OperationTable()
@@ -84,6 +85,24 @@ def design_of(graph: ops.IntegerGraph, placed: Mapping[str, Placed], depths: Dep
         if has_record(step.operation)
     }
     return Design(input_lanes(graph, placed), steps, tuple(graph.outputs), dict(depths or {}))
+
+
+def emitted_design(top: Top) -> Design:
+    """Return the record of a design as it is emitted: by names of streams, feedback closed."""
+    design, names, feedback = design_of(top.graph, top.placed), top.names, top.feedback
+
+    def stream(source: str) -> str:
+        return names[feedback.get(source, source)]
+
+    steps = {
+        names[name]: replace(step, name=names[name], inputs=tuple(map(stream, step.inputs)))
+        for name, step in design.steps.items()
+    }
+    inputs = {names[name]: lanes for name, lanes in top.lanes.items() if name not in feedback}
+    fifos = {
+        (stream(source), names[step]): depth for (source, step), depth in top.depths.items() if step in design.steps
+    }
+    return Design(inputs, steps, tuple(map(stream, top.graph.outputs)), fifos)
 
 
 def _constants(values: Sequence[Sequence[Any]], placed: Placed, bits: int) -> dict[str, int]:

@@ -20,6 +20,7 @@ from mxhw.passes.emit.dataflow.top import Depths, Top, check_depths
 from mxhw.passes.emit.dataflow.write import DesignFiles, write_design, write_images
 from mxhw.sim.dataflow_design import DataflowDesign
 from mxhw.sim.performance.events import DeadlockError
+from mxhw.sim.performance.record import SCHEDULE_FILE, schedule_bytes
 
 __all__ = ["EmittedDesign", "emit_dataflow"]
 
@@ -82,6 +83,7 @@ def emit_dataflow(
     with design_folder(folder, force=force) as writer:
         words, paths = write_images(writer, placed, names)
         top = Top(graph, placed, names, input_lanes(graph, placed), depths, paths)
+        timed = TimedGraph(graph, placed, np.tile(np.arange(recorded.tokens), recorded.runs), depths)
         files = DesignFiles(
             name=name,
             top=top,
@@ -89,19 +91,20 @@ def emit_dataflow(
             recorded=recorded,
             tokens=tokens,
             position=recorded.tokens - 1,
-            cycles=_cycles(top, recorded.runs, recorded.tokens),
+            cycles=_cycles(timed),
             assignment=assignment,
             platform=platform,
         )
         design = write_design(writer, files)
+        if (schedule := schedule_bytes(timed.timed)) is not None:
+            writer.write_binary(SCHEDULE_FILE, schedule)
     return EmittedDesign(folder, design, placed)
 
 
-def _cycles(top: Top, runs: int, tokens: int) -> int | None:
+def _cycles(timed: TimedGraph) -> int | None:
     """Return the cycles of the run without stalls; None if its FIFOs make the design stop."""
-    positions = np.tile(np.arange(tokens), runs)
     try:
-        return TimedGraph(top.graph, top.placed, positions, top.depths).cycles
+        return timed.cycles
     except DeadlockError:
         return None
 

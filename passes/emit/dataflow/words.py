@@ -97,6 +97,10 @@ beats/
     {tokens}: what the inputs get, and what every step and output must give, one payload a line, hex
 design.json
     order, widths and files of all streams
+structure.json
+    what every component is, as the cost model sees it
+schedule.npz
+    which beats wait for which, from which cycles with stalls are predicted; not of runs that are long or generate text
 bench.py
     cocotb bench: random stalls on every port, every beat of every step compared, the first that differs named
 assignment.json

@@ -10,7 +10,9 @@ from typing import Any
 import mxhw
 import mxhw.sim
 from mxhw.hardware import Platform
+from mxhw.hardware.structure.record import STRUCTURE_FILE, design_to_json
 from mxhw.passes.emit.dataflow.beats import hex_lines, payload_bits, payload_shape
+from mxhw.passes.emit.dataflow.costed import emitted_design
 from mxhw.passes.emit.dataflow.folder import Writer
 from mxhw.passes.emit.dataflow.images import image_path, step_images
 from mxhw.passes.emit.dataflow.modules import Modules
@@ -90,8 +92,10 @@ def write_design(writer: Writer, files: DesignFiles) -> DataflowDesign:
         platform=None if files.platform is None else files.platform.name,
         clock_hz=None if files.platform is None else files.platform.clock.value,
         language=files.language,
+        sequence=None if files.language is not None else files.position + 1,
     )
     writer.write_beside(DESIGN_FILE, design.to_json())
+    writer.write_beside(STRUCTURE_FILE, design_to_json(emitted_design(top)))
     writer.write_beside("README.txt", instructions(design))
     writer.write_beside("bench.py", Path(mxhw.sim.__file__).with_name(_BENCH).read_text(encoding="utf-8"))
     return design

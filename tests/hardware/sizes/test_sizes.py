@@ -41,8 +41,8 @@ OUTLIERS = {  # beginnings of labels, and what holds of these points instead
     ("ecp5", "lut", "Converter given=8 lanes=1 "): 0.23,
     ("ecp5", "lut", "Control kind=token_select lanes=4 "): 0.19,
     ("xilinx", "lut", "Rope length=128 lanes=1 heads=4 "): 0.21,
-    # Eight scripts of abc agree on its area, which is half as large again as that of its parts; why is not known.
-    ("sg13g2", "area", "Product family=bitmod weight_type=fp4 terms=2 lanes=4 rows=4 columns=8 "): 0.34,
+    # The script with the smallest results misses its clock by little, so that the other one's counts.
+    ("asap7", "area", "Product family=bitmod weight_type=int6 terms=3 lanes=4 rows=2 columns=4 "): 0.12,
 }
 
 

@@ -100,7 +100,8 @@ def test_the_folder_has_what_design_json_says(block):
         *(s.beats for s in design.steps),
         *(s.beats for s in design.inputs.values()),
     }
-    assert set(files(block.folder)) == listed | {"design.json", "README.txt", "bench.py", "assignment.json"}
+    records = {"design.json", "structure.json", "schedule.npz"}
+    assert set(files(block.folder)) == listed | records | {"README.txt", "bench.py", "assignment.json"}
     for path, words in design.images.items():
         assert len((block.folder / path).read_text().splitlines()) == words
 
