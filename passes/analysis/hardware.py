@@ -6,7 +6,7 @@ tokens, so that the slowest sets the interval. Nodes without hardware are named,
 units between layers, or read weights from outside, are costed by :mod:`mxhw.hardware.machine`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mxhw.errors import InputError
@@ -30,6 +30,10 @@ from mxhw.passes.analysis.speed import DesignSpeed, SpeedOf
 from mxhw.passes.analysis.structure import Choices, Structure, Structurer
 
 __all__ = ["HardwareCosts", "HardwareReport", "NoHardwareError", "PlannedDesign", "evaluate_hardware"]
+
+
+_TRIES = 8
+_LESS = 0.999  # of the share that would just fit: sizes come in steps
 
 
 class HardwareCosts:
@@ -67,17 +71,42 @@ class HardwareCosts:
         """
         if rows < 1:
             raise InputError(f"arrays need rows of at least 1, not {rows!r}")
+        return self._within(lambda part: self._planned(formats, rows, part), share)
+
+    def plan_directly(self, formats: Mapping[str, str], rows: int, share: float = 1.0) -> PlannedDesign:
+        """Return what :meth:`plan` returns, bit for bit, from a whole new design: its definition, and slow."""
+        return self._within(lambda part: self._planned_directly(formats, rows, part), share)
+
+    def _within(self, planned: Callable[[float], PlannedDesign], share: float) -> PlannedDesign:
+        """Return the sizes of the largest share tried whose design, whole, is within the share that was given.
+
+        Sizes are chosen with what stands between steps at the smallest ones; what that grows by shows in the whole.
+        """
+        part = share
+        for _ in range(_TRIES):
+            found = planned(part)
+            budget = {name: amount.value * share for name, amount in self.platform.budget.items() if amount.value > 0}
+            taken = found.report.resources
+            over = max(taken.get(name, 0.0) / room for name, room in budget.items())
+            if over <= 1:
+                return found
+            part *= _LESS / over
+        raise InputError(
+            f"platform {self.platform.name!r} is too small: the design takes {over:.4f} of its budget times a share of "
+            f"{share:g}; give a larger budget or platform, fewer rows, or narrower weight formats"
+        )
+
+    def _planned(self, formats: Mapping[str, str], rows: int, share: float) -> PlannedDesign:
         try:
             plan = self._planner.plan(formats, rows, share)
         except NotComposableError:
-            return self.plan_directly(formats, rows, share)
+            return self._planned_directly(formats, rows, share)
         if plan is None:
             raise _no_hardware()
         kept = dict(formats)
         return PlannedDesign(plan.arrays, plan.lanes, self._planned_report(plan, kept), kept, plan.pace)
 
-    def plan_directly(self, formats: Mapping[str, str], rows: int, share: float = 1.0) -> PlannedDesign:
-        """Return what :meth:`plan` returns, bit for bit, from a whole new design: its definition, and slow."""
+    def _planned_directly(self, formats: Mapping[str, str], rows: int, share: float) -> PlannedDesign:
         structure = self._structure(formats)
         model = with_sizes(structure.design, {}, {}, rows=rows)
         sized = sized_model(model, self.platform, position=(self.sequence - 1) // 2, share=share)

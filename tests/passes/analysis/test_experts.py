@@ -59,8 +59,7 @@ def test_the_search_chooses_formats_of_experts() -> None:
     graph = captured_mixture("mixtral")
     space = SearchSpace(graph, SpaceConfig(rows=(2,)))
     assert set(space.linears) > NAMES
-    weights = dict.fromkeys(space.linears, "bitmod3")
-    formats = space.formats("bitmod", weights, dict.fromkeys(space.attention, "int8-e8m0"))
+    formats = space.design({"family": "bitmod"} | {f"bitmod/{name}:weight": "bitmod3" for name in space.linears}).formats
     assert all(formats[f"{name}:weight"] == "bitmod3" and formats[f"{name}:input"] == "int8-e8m0" for name in NAMES)
     Assignment("mixtral", formats).check(graph)
 

@@ -8,7 +8,7 @@ from mxhw.errors import InputError
 from mxhw.formats import parse_format
 from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
-from mxhw.passes.analysis import evaluate_hardware
+from mxhw.passes.analysis import HardwareCosts, evaluate_hardware
 
 
 @pytest.fixture()
@@ -71,3 +71,18 @@ def test_bad_designs_are_refused(tiny: Graph, design: Assignment) -> None:
         evaluate_hardware(tiny, replace(design, arrays={"lm_hea": (4, 4)}), platform, 16)
     with pytest.raises(InputError, match="no node of this assignment has formats that a unit computes"):
         evaluate_hardware(tiny, replace(design, formats={}), platform, 16)
+
+
+def test_a_plan_keeps_its_whole_budget(tiny: Graph, uniform) -> None:
+    """Queues and forks that grow with the sizes chosen count, too: without that, some designs are beyond the budget."""
+    formats = uniform("bitmod4", "int8-e8m0", "int8-e8m0").formats
+    asap7 = load_platform("asap7")
+    least = HardwareCosts(tiny, asap7, 16).need(formats, 4, 1e9)["area"]
+    beyond = 0
+    for factor in (1.02, 1.05, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0):
+        for share in (1.0, 0.9):
+            area = factor * least / share
+            costs = HardwareCosts(tiny, asap7.with_budget(area=area), 16)
+            assert costs.plan(formats, 4, share).report.resources["area"] <= area * share
+            beyond += costs._planned(formats, 4, share).report.resources["area"] > area * share
+    assert beyond
