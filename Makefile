@@ -8,7 +8,7 @@ LIBERTY ?= ../shared/liberty
 # One BLAS thread a test process: with pytest-xdist, more would only wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full test-postgres postgres-server test-browser chromium lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-cost bench-lm bench-allocate table-synth table-validation clean
+.PHONY: help demo test test-full test-postgres postgres-server test-browser chromium lint format bench bench-formats bench-demo bench-capture bench-families bench-rtl bench-emission bench-integer bench-fifos bench-cost bench-search bench-lm bench-allocate table-synth table-validation clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 24
@@ -84,6 +84,9 @@ bench-integer: $(BIN)/.installed  ## perplexity in integers against float emulat
 
 bench-fifos: $(BIN)/.installed  ## depths of a block's FIFOs against the smallest that work in its RTL
 	$(BIN)/python bench/fifos.py $(ARGS)
+
+bench-search: $(BIN)/.installed  ## strategies of search at equal trials and times, 5 seeds (an hour); ARGS="--model DIR"
+	$(BIN)/python bench/search.py --json build/bench-search.json --plot build/bench-search.svg $(ARGS)
 
 bench-cost: $(BIN)/.installed  ## speed of the cost model, beside ZigZag and SCALE-Sim on the same products; ARGS="--markdown"
 	$(BIN)/python bench/cost.py $(ARGS)

@@ -4,8 +4,8 @@
 
 Every strategy searches the same space on the same text with the same seeds. All begin with nothing but what they are:
 Optuna's samplers without designs to start from, allocations (greedy, MILP, hybrid) with one table of sensitivities,
-whose measurement is added to the times of each. Early stop is the hybrid's alone. `--most` trials are run of random, TPE and
-NSGA-II, `--trials` of the others.
+whose measurement is added to the times of each. Early stop is the hybrid's alone. `--most` trials are run of random, TPE
+and NSGA-II, `--trials` of the others.
 
 Hypervolume is that of (KL, cost) up to a reference of the worst values among uniform designs, over the whole box from
 (0, least cost seen). Numbers are medians over the seeds, and their range.
@@ -93,6 +93,9 @@ def main() -> int:
     marks = sorted({given.trials // 4, given.trials, given.most})
     print(_table(found, tuple(mark for mark in marks if mark)))
     print(_overhead(runs))
+    for path in (given.json, given.plot):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
     if given.json:
         write_text(given.json, found.model_dump_json(indent=1) + "\n")
     if given.plot:

@@ -1,5 +1,6 @@
 """What every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 # First of all: matplotlib's extension modules once failed to load late in a worker that had loaded many simulators.
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in folders) and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests measure out of the user's cache; processes that they start see the same folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MXHW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

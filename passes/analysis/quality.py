@@ -130,7 +130,8 @@ class QualityEvaluator:
         with shown.task("evaluate", len(self.windows)) as task:
             for seen in self.grow(graph):
                 task.advance(self.batch)
-        return seen.quality
+                quality = seen.quality
+        return quality
 
     def grow(self, graph: Predictor) -> Iterator[Partial]:
         """Yield the quality of `graph` after every batch of windows; the last one is that of :meth:`__call__`."""

@@ -39,7 +39,7 @@ _NOISE = 0.25  # of logarithms of losses
 _DRAWS = 8
 
 
-class GuidedSampler(BaseSampler):
+class GuidedSampler(BaseSampler):  # type: ignore[misc]
     """Proposes one design; parameters that it does not give are drawn at random."""
 
     def __init__(self, problem: Problem, space: SearchSpace, knowledge: Knowledge, seed: int) -> None:

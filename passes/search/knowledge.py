@@ -122,7 +122,7 @@ def searched_units(space: SearchSpace) -> list[Unit]:
 def learn(problem: Problem, space: SearchSpace, table: SensitivityTable) -> Knowledge:
     """Return what is known of a space: `table` has the units of :func:`searched_units`."""
     by_sites = {(unit.sites, unit.channels): unit.name for unit in table.units}
-    families = {}
+    families: dict[str, FamilyKnowledge] = {}
     for family in space.config.families:
         units = tuple(unit for unit in space.units(family) if len(unit.candidates) > 1)
         narrow = {unit.name: min(unit.candidates, key=_width) for unit in units}
@@ -133,7 +133,8 @@ def learn(problem: Problem, space: SearchSpace, table: SensitivityTable) -> Know
         names = [
             n for n in problem.wanted if figure_of(n).stage in ("plan", "ledger", "speed") and n in planned.figures
         ]
-        losses, costs = [], {name: [] for name in names}
+        losses: list[tuple[float, ...]] = []
+        costs: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
         for unit in units:
             stored = by_sites[unit.sites, unit.channels]
             losses.append(tuple(table.loss(stored, candidate) for candidate in unit.candidates))

@@ -109,7 +109,7 @@ def test_another_search_is_refused_and_touches_nothing(tiny_run: TinyRun, tmp_pa
     config = load_config(tiny_run.config)
     other = config.model_copy(update={"search": config.search.model_copy(update={"objectives": ("kl", "area")})})
     out = tiny_run.continued(tmp_path)
-    with pytest.raises(InputError, match="is of another search: objectives was .* and is"):
+    with pytest.raises(InputError, match=r"is of another search: objectives was .* and is"):
         codesign(other, out)
     assert [path.name for path in out.iterdir()] == ["study.db"]
 

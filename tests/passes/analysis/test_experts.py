@@ -59,7 +59,9 @@ def test_the_search_chooses_formats_of_experts() -> None:
     graph = captured_mixture("mixtral")
     space = SearchSpace(graph, SpaceConfig(rows=(2,)))
     assert set(space.linears) > NAMES
-    formats = space.design({"family": "bitmod"} | {f"bitmod/{name}:weight": "bitmod3" for name in space.linears}).formats
+    formats = space.design(
+        {"family": "bitmod"} | {f"bitmod/{name}:weight": "bitmod3" for name in space.linears}
+    ).formats
     assert all(formats[f"{name}:weight"] == "bitmod3" and formats[f"{name}:input"] == "int8-e8m0" for name in NAMES)
     Assignment("mixtral", formats).check(graph)
 
