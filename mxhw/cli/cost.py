@@ -11,10 +11,10 @@ from mxhw.cli.app import AssignmentOption, ConfigOnlyOption, ExtensionOption, Js
 from mxhw.cli.console import Output
 
 if TYPE_CHECKING:
-    from mxhw.flow.cost import ModelCost
     from mxhw.hardware.machine import MachineCost, PhaseCost
     from mxhw.hardware.platform import Platform
     from mxhw.passes.analysis import Ledger
+    from mxhw.passes.analysis.model_cost import ModelCost
 
 __all__ = ["cost"]
 
@@ -72,10 +72,10 @@ def cost(
     Example: `mxhw cost --config-only config.json --platform u55c --prefill 2048 --decode 256`
     """
     from mxhw.flow.assignments import assignment_for
-    from mxhw.flow.cost import CostSettings, cost_model
     from mxhw.hardware.platform import load_platform
     from mxhw.models import capture, load_model, load_skeleton
     from mxhw.passes.analysis import ledger
+    from mxhw.passes.analysis.model_cost import CostSettings, cost_model
 
     output = Output(as_json=json)
     target, places = load_platform(platform), _pairs("--place", "weights=tiles", place or [])

@@ -94,6 +94,7 @@ class SearchConfig(_Section):
     widths: tuple[float, ...] = Field(
         _SPACE.widths, min_length=1, description="columns of each array, as multiples of the balanced design's"
     )
+    folding: tuple[bool, ...] = Field(_SPACE.folding, min_length=1, description="equal layers share one block, or not")
     max_perplexity_increase: float = Field(
         _SEARCH.max_perplexity_increase, gt=0, description="what the chosen design may lose, as a ratio"
     )

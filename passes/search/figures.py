@@ -117,7 +117,7 @@ def plan_figures(hardware: Mapping[str, Any] | None, ledger: Mapping[str, Any]) 
         found |= {
             "cycles": hardware["interval"],
             "area": resources.get("area", resources.get("lut")),
-            "memory": hardware["memory_bits"],
+            "memory": hardware.get("memory_bits"),
             "energy": hardware["energy"],
             "edp": hardware["edp"],
         }

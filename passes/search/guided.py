@@ -105,7 +105,7 @@ class GuidedSampler(BaseSampler):  # type: ignore[misc]
             for name in problem.objectives
         )
         gain = _gain([problem.losses(record.values) for record in done], problem.losses(values))
-        return gain, self._space.parameters(known.family, design.rows, choice, design.share)
+        return gain, self._space.parameters(known.family, design.rows, choice, design.share, design.folded)
 
 
 def _expected(name: str, kl: float, done: Sequence[TrialRecord]) -> float:

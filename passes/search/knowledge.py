@@ -7,8 +7,9 @@ combinations (a budget that narrower formats leave free is used by other units);
 again before it is tried.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from mxhw.errors import InputError
@@ -163,11 +164,10 @@ def best_plan(
     Best is the smallest product of all objectives that are known without running the model.
     """
     found: list[tuple[float, Design, Planned]] = []
-    hardware = (
-        [(None, None)] if family == EMULATED else [(r, s) for r in space.config.rows for s in space.config.shares]
-    )
-    for rows, share in hardware:
-        design = space.design(space.all_parameters(family, rows, share, choice))
+    config = space.config
+    hardware: Iterable[tuple[Any, ...]] = product(config.rows, config.shares, config.folding)
+    for rows, share, folded in [(None, None, None)] if family == EMULATED else hardware:
+        design = space.design(space.all_parameters(family, rows, share, choice, folded))
         try:
             planned = problem.plan(design)
         except InputError:
@@ -189,7 +189,7 @@ def _changed(
     problem: Problem, space: SearchSpace, design: Design, choice: Mapping[str, str]
 ) -> Mapping[str, float] | None:
     """Return the figures of a design with other formats, None if it does not fit."""
-    changed = space.design(space.all_parameters(design.family, design.rows, design.share, choice))
+    changed = space.design(space.all_parameters(design.family, design.rows, design.share, choice, design.folded))
     try:
         return problem.plan(changed).figures
     except InputError:

@@ -11,6 +11,7 @@ from mxhw.passes.analysis.hardware import HardwareCosts
 from mxhw.passes.analysis.ledger import Ledger, ledger
 from mxhw.passes.analysis.quality import Partial, Quality, QualityEvaluator
 from mxhw.passes.search.figures import ACCURACY, Figure, check_bounds, figure_of, plan_figures, violations
+from mxhw.passes.search.folded import FoldedPlan, folded_plan
 from mxhw.passes.search.space import Design
 from mxhw.passes.transform.quantize import Quantize, QuantizeConfig
 from mxhw.passes.transform.weights import WeightCache
@@ -95,6 +96,7 @@ class Problem:
     tasks: Mapping[str, TaskScore] = field(default_factory=dict)
     cache: WeightCache = field(default_factory=WeightCache)
     costs: HardwareCosts = field(init=False)
+    _folded_plans: dict[object, FoldedPlan] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         check_bounds(self.objectives, self.constraints, self.platform)
@@ -131,12 +133,33 @@ class Problem:
                     )
             assignment = Assignment(model, formats, {}, {"family": design.family})
             return self._planned(assignment, None)
+        if design.folded:
+            return self._folded(design, formats)
         planned = self.costs.plan(formats, design.rows, design.share)
         notes = {"family": design.family, "rows": design.rows, "share": design.share}
         assignment = Assignment(model, formats, planned.arrays, notes, lanes=planned.lanes)
         if not design.widths:
             return self._planned(assignment, planned.report.totals())
         return self._widened(assignment, design)
+
+    def _folded(self, design: Design, formats: dict[str, str]) -> Planned:
+        assert design.rows is not None and design.share is not None
+        key = (frozenset(formats.items()), design.rows, design.share)
+        if key not in self._folded_plans:
+            self._folded_plans[key] = folded_plan(
+                self.graph,
+                formats,
+                self.platform,
+                rows=design.rows,
+                share=design.share,
+                prefill=self.sequence,
+                decode=self.decode,
+            )
+        found = self._folded_plans[key]
+        notes = {"family": design.family, "rows": design.rows, "share": design.share, "folded": True}
+        assignment = Assignment(self.graph.signature.model, formats, found.arrays, notes, lanes=found.lanes)
+        bits = ledger(self.graph, assignment, sequence=self.sequence)
+        return Planned(assignment, found.totals, bits, plan_figures(found.totals, bits.to_json()) | found.speed)
 
     def _widened(self, assignment: Assignment, design: Design) -> Planned:
         """Return the plan with arrays wider or narrower than balanced ones, if that still fits the budget's share."""

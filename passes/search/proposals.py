@@ -71,7 +71,8 @@ def _line_designs(
             plan = best_plan(problem, space, known.family, known.choice(numbers))
             if plan is not None:
                 design = plan[0]
-                designs.append(space.parameters(known.family, design.rows, known.choice(numbers), design.share))
+                choice = known.choice(numbers)
+                designs.append(space.parameters(known.family, design.rows, choice, design.share, design.folded))
         found.append(designs)
     in_turn = [d for rank in range(max(map(len, found))) for designs in found for d in designs[rank : rank + 1]]
     return unique(in_turn)[:points]

@@ -45,6 +45,7 @@ class Design:
     formats : mapping of site key to format name
     choice : mapping of unit name to format name
     widths : mapping of node to multiple of its array's balanced columns; absent ones are 1.
+    folded : whether equal layers share one physical block.
     """
 
     family: str
@@ -53,6 +54,7 @@ class Design:
     formats: Mapping[str, str]
     choice: Mapping[str, str] = field(default_factory=dict)
     widths: Mapping[str, float] = field(default_factory=dict)
+    folded: bool = False
 
 
 @dataclass
@@ -92,7 +94,8 @@ class SearchSpace:
         arrays = []
         if family != EMULATED:
             widths = [Parameter(f"{family}/{name}:width", self.config.widths) for name in self.linears]
-            arrays = [Parameter("rows", self.config.rows), Parameter("share", self.config.shares), *widths]
+            chosen = [("rows", self.config.rows), ("share", self.config.shares), ("folded", self.config.folding)]
+            arrays = [*(Parameter(name, choices) for name, choices in chosen), *widths]
         units = [Parameter(f"{family}/{unit.name}", unit.candidates) for unit in self.units(family)]
         return [Parameter("family", self.config.families), *units, *arrays]
 
@@ -116,7 +119,7 @@ class SearchSpace:
             return Design(family, None, None, formats, choice)
         widths = {name: float(every[f"{family}/{name}:width"]) for name in self.linears}
         changed = {name: width for name, width in widths.items() if width != 1}
-        return Design(family, every["rows"], every["share"], formats, choice, changed)
+        return Design(family, every["rows"], every["share"], formats, choice, changed, every["folded"])
 
     def formats(self, family: str, choice: Mapping[str, str]) -> dict[str, str]:
         """Return formats by site of formats by unit."""
@@ -131,22 +134,33 @@ class SearchSpace:
         return formats | {site: _channel_groups(found) for site, found in runs.items()}
 
     def all_parameters(
-        self, family: str, rows: int | None, share: float | None, choice: Mapping[str, str]
+        self,
+        family: str,
+        rows: int | None,
+        share: float | None,
+        choice: Mapping[str, str],
+        folded: bool | None = None,
     ) -> dict[str, Any]:
         """Return the values of all parameters of a design of these formats by unit, by default the first choices."""
         values: dict[str, Any] = {"family": family}
         if family != EMULATED:
             values |= {"rows": rows, "share": max(self.config.shares) if share is None else share}
+            values["folded"] = self.config.folding[0] if folded is None else folded
             values |= {f"{family}/{name}:width": 1.0 for name in self.linears}
         for unit in self.units(family):
             values[f"{family}/{unit.name}"] = choice.get(unit.name, unit.candidates[0])
         return values
 
     def parameters(
-        self, family: str, rows: int | None, choice: Mapping[str, str] | None = None, share: float | None = None
+        self,
+        family: str,
+        rows: int | None,
+        choice: Mapping[str, str] | None = None,
+        share: float | None = None,
+        folded: bool | None = None,
     ) -> dict[str, Any]:
         """Return the parameters that a trial asks for of a design, to enqueue it; see :meth:`all_parameters`."""
-        values = self.all_parameters(family, rows, share, choice or {})
+        values = self.all_parameters(family, rows, share, choice or {}, folded)
         return {each.name: values[each.name] for each in self.parameters_of(family) if len(each.choices) > 1}
 
     def uniform(self, family: str, operand: str, name: str) -> dict[str, str]:

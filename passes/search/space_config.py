@@ -53,6 +53,8 @@ class SpaceConfig:
     widths : tuple of float
         Columns of every array, as multiples of those of the balanced design, each node's chosen alone; (1,) leaves all
         of them balanced.
+    folding : tuple of bool
+        Whether equal layers share one physical block (True), or each has its own. Folded designs have no `widths`.
     """
 
     families: tuple[Family, ...] = ("bitmod", "dialect")
@@ -79,6 +81,7 @@ class SpaceConfig:
     rows: tuple[int, ...] = (4, 8, 16)
     shares: tuple[float, ...] = (1.0,)
     widths: tuple[float, ...] = (1.0,)
+    folding: tuple[bool, ...] = (False,)
 
     def __post_init__(self) -> None:
         for family in FAMILIES:
@@ -102,6 +105,8 @@ class SpaceConfig:
             raise InputError(f"shares must lie in (0, 1], not {self.shares!r}")
         if not self.widths or any(not 0 < width <= 16 for width in self.widths) or 1.0 not in self.widths:
             raise InputError(f"widths must lie in (0, 16], with 1 among them, not {self.widths!r}")
+        if not self.folding or len(set(self.folding)) != len(self.folding):
+            raise InputError(f"folding must be a list of different truth values, not {self.folding!r}")
         if self.channel_group < 1:
             raise InputError(f"channel_group must be at least 1 output channel, not {self.channel_group!r}")
 

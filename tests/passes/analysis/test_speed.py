@@ -3,7 +3,7 @@
 import pytest
 
 from mxhw.errors import InputError
-from mxhw.flow.cost import CostSettings, cost_model
+from mxhw.passes.analysis.model_cost import CostSettings, cost_model
 from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis import HardwareCosts

@@ -8,6 +8,7 @@ import pytest
 from mxhw.errors import InputError
 from mxhw.hardware import load_platform
 from mxhw.ir import Graph
+from mxhw.passes.analysis.model_cost import CostSettings, cost_model
 from mxhw.passes.search import FIGURES, SearchConfig, figure_of, search
 from mxhw.passes.search.figures import violations
 from tests.passes.search.tiny import tiny_graph, tiny_problem, tiny_space
@@ -156,3 +157,38 @@ def test_designs_that_differ_in_arrays_alone_run_the_model_once(graph: Graph, mo
     assert len(runs) == 1
     assert len({record.values[0] for record in found.records}) == 1
     assert len({record.values[1] for record in found.records}) == 3
+
+
+def test_speed_is_an_objective_and_a_bound(graph: Graph) -> None:
+    free = run(graph, objectives=("kl", "decode", "throughput"), trials=6)
+    for record in free.records:
+        figures = record.figures
+        assert figures["throughput"] == pytest.approx(1 / figures["decode"], rel=0.5)
+        assert min(figures["prefill"], figures["decode"]) > 0
+        assert record.values[2] == figures["throughput"]
+    bound = {"throughput": median(record.figures["throughput"] for record in free.records)}
+    found = run(graph, objectives=("kl", "edp"), constraints=bound, trials=8, strategy="hybrid")
+    assert all(record.figures["throughput"] >= bound["throughput"] for record in found.records)
+    with pytest.raises(InputError, match=r"constraint 'throughput' of 1e\+30 tokens/s cannot be met: .* too little"):
+        run(graph, constraints={"throughput": 1e30})
+
+
+def test_folding_is_a_choice_and_costs_what_the_cost_model_says(tiny: Graph) -> None:
+    space = tiny_space(tiny, folding=(False, True), families=("bitmod",))
+    problem = tiny_problem(tiny, objectives=("kl", "area", "decode"))
+    found = search(problem, space, SearchConfig(trials=8, strategy="hybrid"))
+    folded = [record for record in found.records if record.parameters["folded"]]
+    assert folded and len(folded) < len(found.records)
+    record = folded[0]
+    settings = CostSettings(prefill=problem.sequence, decode=problem.decode, folded=True)
+    again = cost_model(tiny, record.assignment, problem.platform, settings).cost
+    assert record.figures["area"] == pytest.approx(again.resources["area"], rel=1e-12)
+    assert record.figures["prefill"] == pytest.approx(again.prefill.seconds, rel=1e-12)
+    assert record.figures["throughput"] == pytest.approx(again.tokens_per_second, rel=1e-12)
+    # What is too large with a block a layer fits with one block.
+    values = space.all_parameters("bitmod", 1, None, {})
+    least = problem.costs.need(space.design(values).formats, 1, 1e9)["area"]
+    tight = tiny_problem(tiny, platform=load_platform("asap7").with_budget(area=0.9 * least))
+    with pytest.raises(InputError, match="too small"):
+        tight.plan(space.design(values))
+    assert tight.plan(space.design({**values, "folded": True})).figures["area"] < 0.9 * least
