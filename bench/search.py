@@ -4,8 +4,8 @@
 
 Every strategy searches the same space on the same text with the same seeds. All begin with nothing but what they are:
 Optuna's samplers without designs to start from, allocations (greedy, MILP, hybrid) with one table of sensitivities,
-whose measurement is added to the times of each. Early stop is the hybrid's alone. `--most` trials are run of random, TPE
-and NSGA-II, `--trials` of the others.
+whose measurement is added to the times of each. Early stop is the hybrid's alone. `--most` trials are run of random,
+TPE and NSGA-II, `--trials` of the others.
 
 Hypervolume is that of (KL, cost) up to a reference of the worst values among uniform designs, over the whole box from
 (0, least cost seen). Numbers are medians over the seeds, and their range.
@@ -119,6 +119,7 @@ def _run(prepared: Prepared, problem: Problem, table: Any, strategy: str, seed: 
         strategy=strategy,
         seed=seed,
         early_stop=strategy == "hybrid",
+        draws=0,
         plain=True,  # type: ignore[arg-type]
     )
     started = perf_counter()

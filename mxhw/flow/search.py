@@ -54,16 +54,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Searched:
-    """A search that ran.
-
-    Attributes
-    ----------
-    table : the sensitivities that it began with; None if another process, or an earlier run, measured them.
-    """
+    """A search that ran, and its problem."""
 
     problem: Problem
     result: SearchResult
-    table: SensitivityTable | None
 
 
 def problem_of(prepared: Prepared, cache: WeightCache | None = None, progress: Progress | None = None) -> Problem:
@@ -111,25 +105,21 @@ def run_search(
     """
     shown = progress or SilentProgress()
     problem = problem_of(prepared, cache, shown)
-    measured: list[SensitivityTable] = []
 
     def table() -> SensitivityTable:
-        measured.append(
-            measure_sensitivity(
-                prepared.graph,
-                problem.evaluator,
-                searched_units(prepared.space),
-                prepared.config.search.sensitivity,
-                cache=cache_folder("sensitivity"),
-                weights=problem.cache,
-                progress=shown,
-            )
+        return measure_sensitivity(
+            prepared.graph,
+            problem.evaluator,
+            searched_units(prepared.space),
+            prepared.config.search.sensitivity,
+            cache=cache_folder("sensitivity"),
+            weights=problem.cache,
+            progress=shown,
         )
-        return measured[0]
 
     settings = settings_of(prepared)
     found = search(problem, prepared.space, settings, where=where, name=name, table=table, progress=shown)
-    return Searched(problem, found, measured[0] if measured else None)
+    return Searched(problem, found)
 
 
 @dataclass(frozen=True)
@@ -180,7 +170,7 @@ def report_of(prepared: Prepared, found: Searched, *, command: str = "", seconds
         units={name: figure.unit for name, figure in FIGURES.items()},
         reference=[-v if f.maximize else v for v, f in zip(reference, figures, strict=True)],
         hypervolume=_hypervolumes(problem, result, reference),
-        sensitivity=() if found.table is None else [_sensitivity(found.table)],
+        sensitivity=() if result.sensitivity is None else [_sensitivity(result.sensitivity)],
         importance={f.name: parameter_importance(result.records, i) for i, f in enumerate(figures)},
         seconds={"search": seconds} if seconds else None,
     )
@@ -212,12 +202,15 @@ def _trial(record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _sensitivity(table: SensitivityTable) -> dict[str, Any]:
+def _sensitivity(stored: Mapping[str, Any]) -> dict[str, Any]:
+    table = SensitivityTable.from_json(stored)
     return {
         "metric": table.metric,
         "units": [unit.name for unit in table.units],
         "candidates": list(table.candidates),
         "losses": {name: dict(row) for name, row in table.losses.items()},
+        "spearman": stored["spearman"],
+        "kendall": stored["kendall"],
     }
 
 

@@ -12,6 +12,8 @@ import torch
 import mxhw
 from mxhw.errors import InputError
 from mxhw.ir import Graph
+from mxhw.passes.analysis.fingerprints import fingerprint_of_format, fingerprint_of_model, fingerprint_of_tensor
+from mxhw.passes.analysis.sensitivity.correlation import rank_correlation
 from mxhw.passes.analysis.sensitivity.measure import measure_sensitivity
 from mxhw.passes.analysis.sensitivity.table import SensitivityTable
 from mxhw.passes.base import Pass, PassResult, register_pass
@@ -25,13 +27,7 @@ from mxhw.passes.search.record import INDEX, TrialRecord, finished_trials, read_
 from mxhw.passes.search.space import EMULATED, SearchSpace
 from mxhw.passes.search.status import study_status
 from mxhw.passes.search.strategies import Strategy, StrategyName, check_strategy, needs_knowledge
-from mxhw.passes.search.study import (
-    check_study_file,
-    fingerprint_of_format,
-    fingerprint_of_graph,
-    fingerprint_of_tensor,
-    open_study,
-)
+from mxhw.passes.search.study import check_study_file, open_study
 from mxhw.passes.search.trial import TrialRunner
 from mxhw.passes.search.worker import run_trials
 from mxhw.progress import Progress, SilentProgress
@@ -40,6 +36,7 @@ __all__ = ["Search", "SearchConfig", "SearchResult", "check_feasible", "fingerpr
 
 DESIGNS = "mxhw_designs"  # user attribute of the study: how many designs it began with
 KNOWLEDGE = "mxhw_knowledge"
+SENSITIVITY = "mxhw_sensitivity"
 VERSIONS = "mxhw_versions"
 
 
@@ -59,6 +56,8 @@ class SearchConfig:
         Whether a trial that is dominated on a part of the text sees no more of it.
     plain : bool
         Optuna's samplers without the uniform designs to start from.
+    draws : int
+        Assignments that sensitivities are compared with, to say how far to trust them; 0: they are not.
     """
 
     trials: int = 40
@@ -67,6 +66,7 @@ class SearchConfig:
     max_perplexity_increase: float = 0.02
     early_stop: bool = True
     plain: bool = False
+    draws: int = 12
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -87,12 +87,15 @@ class SearchResult:
     front : list of TrialRecord
         The Pareto front of those.
     choice : Choice
+    sensitivity : mapping, optional
+        What the study began with: JSON of a :class:`.SensitivityTable`, with "spearman" and "kendall".
     """
 
     trials: list[TrialRecord]
     records: list[TrialRecord]
     front: list[TrialRecord]
     choice: Choice
+    sensitivity: Mapping[str, Any] | None = None
 
     @property
     def infeasible(self) -> int:
@@ -147,15 +150,10 @@ def search(
 
     def begin(study: optuna.Study) -> list[dict[str, Any]]:
         knowledge = Knowledge()
-        if needs_knowledge(config.strategy):
-            found = (
-                table()
-                if table
-                else measure_sensitivity(
-                    problem.graph, problem.evaluator, searched_units(space), weights=problem.cache, progress=shown
-                )
-            )
+        if needs_knowledge(config.strategy) and searched_units(space):
+            found = table() if table else _measured(problem, space, shown)
             knowledge = learn(problem, space, found)
+            study.set_user_attr(SENSITIVITY, {**found.to_json(), **_correlation(problem, found, config, shown)})
         study.set_user_attr(KNOWLEDGE, knowledge.to_json())
         designs = _strategy(problem, space, config, knowledge).designs(config.trials)
         study.set_user_attr(DESIGNS, len(designs))
@@ -180,6 +178,33 @@ def search(
     return result
 
 
+def _measured(problem: Problem, space: SearchSpace, progress: Progress) -> SensitivityTable:
+    units = searched_units(space)
+    return measure_sensitivity(problem.graph, problem.evaluator, units, weights=problem.cache, progress=progress)
+
+
+def _correlation(
+    problem: Problem, table: SensitivityTable, config: SearchConfig, progress: Progress
+) -> dict[str, float | None]:
+    """Return how far to trust a table; nothing where that cannot be said."""
+    unknown = {"spearman": None, "kendall": None}
+    if not config.draws:
+        return unknown
+    try:
+        found = rank_correlation(
+            table,
+            problem.graph,
+            problem.evaluator,
+            draws=config.draws,
+            seed=config.seed,
+            weights=problem.cache,
+            progress=progress,
+        )
+    except InputError:  # families cut a site into different units, or all draws have one loss
+        return unknown
+    return {"spearman": found.spearman, "kendall": found.kendall}
+
+
 def _mark(study: optuna.Study, result: SearchResult) -> None:
     """Let other programs see the chosen design and the front; Optuna's numbers count attempts that failed, too."""
     complete = [trial for trial in finished_trials(study) if trial.state == optuna.trial.TrialState.COMPLETE]
@@ -200,6 +225,7 @@ def result_of(study: optuna.Study, problem: Problem, config: SearchConfig) -> Se
         records,
         pareto_front(records, [problem.losses(record.values) for record in records]),
         choose(records, reference, config.max_perplexity_increase, problem.figures),
+        study.user_attrs.get(SENSITIVITY),
     )
 
 
@@ -311,7 +337,7 @@ def fingerprint(problem: Problem, space: SearchSpace, config: SearchConfig) -> d
     """Return everything that a study's numbers depend on."""
     return {
         "model": problem.graph.signature.model,
-        "weights": fingerprint_of_graph(problem.graph),
+        "weights": fingerprint_of_model(problem.graph),
         "text": fingerprint_of_tensor(problem.evaluator.windows),
         "space": space.config.to_json(),
         "platform": problem.platform.name,

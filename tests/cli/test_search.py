@@ -49,6 +49,9 @@ def test_a_report_says_what_the_study_has(found: Path) -> None:
     assert Assignment.load(found / "assignment.json").formats == report.trial(report.chosen.number).formats
     assert list(report.hypervolume) == sorted(report.hypervolume)
     assert {trial.source for trial in report.trials} >= {"first designs", "guided", "tpe"}
+    (sensitivity,) = report.sensitivity
+    assert sensitivity.metric == "kl"
+    assert 0.3 < sensitivity.spearman <= 1
     assert study.user_attrs["mxhw_versions"]["optuna"] == optuna.__version__
     assert sum(report.importance["bits"].values()) == pytest.approx(1)
     assert (found / "search.html").stat().st_size > 1e6

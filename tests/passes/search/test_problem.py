@@ -8,6 +8,7 @@ import pytest
 from mxhw.errors import InputError
 from mxhw.hardware import load_platform
 from mxhw.ir import Graph
+from mxhw.passes.analysis import Evaluate, EvaluateConfig
 from mxhw.passes.analysis.model_cost import CostSettings, cost_model
 from mxhw.passes.search import FIGURES, SearchConfig, figure_of, search
 from mxhw.passes.search.figures import violations
@@ -192,3 +193,16 @@ def test_folding_is_a_choice_and_costs_what_the_cost_model_says(tiny: Graph) -> 
     with pytest.raises(InputError, match="too small"):
         tight.plan(space.design(values))
     assert tight.plan(space.design({**values, "folded": True})).figures["area"] < 0.9 * least
+
+
+def test_groups_of_channels_are_searched(graph: Graph) -> None:
+    space = tiny_space(graph, granularity="channels", channel_group=8, families=("bitmod",))
+    problem = tiny_problem(graph, objectives=("kl", "bits"))
+    found = search(problem, space, SearchConfig(trials=14, strategy="hybrid"))
+    mixed = [record for record in found.records if any("+" in name for name in record.assignment.formats.values())]
+    assert mixed
+    bits = [record.figures["bits"] for record in found.records]
+    for record in mixed:
+        assert min(bits) < record.figures["bits"] < max(bits)
+        again = Evaluate(EvaluateConfig(assignment=record.assignment), problem.evaluator).evaluation(graph)
+        assert record.figures["kl"] == pytest.approx(again.quality.kl)
