@@ -26,6 +26,7 @@ from mxhw.passes.search import (
     search,
     searched_units,
 )
+from mxhw.passes.search.importance import parameter_importance
 from mxhw.passes.search.record import read_records
 from mxhw.passes.search.search import fingerprint, versions
 from mxhw.passes.search.study import load_study, open_study
@@ -151,8 +152,6 @@ def write_results(prepared: Prepared, found: Searched, out: Path, *, command: st
 
 def report_of(prepared: Prepared, found: Searched, *, command: str = "", seconds: float = 0.0) -> SearchReport:
     """Return the record of a search."""
-    from mxhw.passes.search.importance import parameter_importance
-
     problem, result = found.problem, found.result
     figures, constraints = problem.figures, problem.constraints
     losses = [problem.losses(record.values) for record in result.records]
@@ -171,7 +170,9 @@ def report_of(prepared: Prepared, found: Searched, *, command: str = "", seconds
         reference=[-v if f.maximize else v for v, f in zip(reference, figures, strict=True)],
         hypervolume=_hypervolumes(problem, result, reference),
         sensitivity=() if result.sensitivity is None else [_sensitivity(result.sensitivity)],
-        importance={f.name: parameter_importance(result.records, i) for i, f in enumerate(figures)},
+        importance={
+            f.name: parameter_importance(result.records, i) for i, f in enumerate(figures) if len(result.records) > 1
+        },
         seconds={"search": seconds} if seconds else None,
     )
 

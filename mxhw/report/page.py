@@ -15,14 +15,6 @@ from mxhw.sim.design import GemmDesign
 
 __all__ = ["summary_rows", "write_cosim_page", "write_report"]
 
-OBJECTIVE_NAMES = {
-    "cycles": "cycles between prefills",
-    "area": "area",
-    "energy": "energy a prefill",
-    "edp": "energy × time between prefills",
-    "bits": "true bits a weight",
-}
-
 
 def write_report(results: Results, path: Path) -> None:
     """Write the page of a whole run in one step."""
@@ -30,7 +22,7 @@ def write_report(results: Results, path: Path) -> None:
     parts = [
         f"<h1>mxhw: {escape(results.model)} on {escape(results.platform)}</h1>",
         f"<p class='lead'>{len(results.points)} designs for a model of {results.parameters:,} parameters, searched by "
-        f"{OBJECTIVE_NAMES[results.config['search']['objective']]} against quality. "
+        f"{', '.join(results.config['search']['objectives'])}. "
         f"The chosen one ({escape(chosen.reason)}) "
         "and the best of the other family of processing elements were emitted as RTL and simulated.</p>",
         "<h2>Result</h2>",

@@ -11,6 +11,7 @@ takes over: it writes itself down as maker, and goes on if after a pause it stil
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,17 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError
 
 from mxhw.errors import InputError
-from mxhw.passes.analysis.fingerprints import fingerprint_of_format, fingerprint_of_graph, fingerprint_of_tensor
 from mxhw.passes.search.owner import Owner, has_died, owning
 from mxhw.passes.search.place import place_of
 from mxhw.passes.search.record import SEEDS
 from mxhw.passes.search.signs import Signs, Watch
-from mxhw.passes.search.storage import GRACE, HEARTBEAT, check_study_file, open_storage
+from mxhw.passes.search.storage import GRACE, HEARTBEAT, check_study_file, open_storage, release_storage
 from mxhw.progress import Progress, SilentProgress
 
 __all__ = [
     "FINGERPRINT",
     "STUDY_NAME",
     "check_study_file",
-    "fingerprint_of_format",
-    "fingerprint_of_graph",
-    "fingerprint_of_tensor",
     "load_study",
     "open_study",
 ]
@@ -92,15 +89,20 @@ def open_study(
     storage = open_storage(where, progress=shown, heartbeat=heartbeat, grace=grace)
     with owning() as me:
         study, made = _make_or_load(storage, name, directions, label)
-        if made:
-            study.set_user_attr(MAKER, me)
-        while not _is_ready(study, fingerprint, len(directions), label):
-            if not made:
-                _await(study, me, fingerprint, label, shown, grace)
-                if READY in study.user_attrs:
-                    continue
-            _prepare(study, me, fingerprint, begin, heartbeat)
-            made = False
+        try:
+            if made:
+                study.set_user_attr(MAKER, me)
+            while not _is_ready(study, fingerprint, len(directions), label):
+                if not made:
+                    _await(study, me, fingerprint, label, shown, grace)
+                    if READY in study.user_attrs:
+                        continue
+                _prepare(study, me, fingerprint, begin, heartbeat)
+                made = False
+        except BaseException:
+            with suppress(Exception):
+                release_storage(study)  # leaves nothing beside the file
+            raise
     return study
 
 

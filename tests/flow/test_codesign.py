@@ -13,6 +13,7 @@ from mxhw.hardware import load_platform
 from mxhw.ir import Assignment
 from mxhw.models import capture
 from mxhw.passes.analysis import evaluate_hardware, ledger
+from mxhw.passes.search.record import read_records
 from mxhw.report import write_report
 from mxhw.report.results import CHOSEN, load_results
 from mxhw.sim.cosim import find_designs, run_cosim
@@ -94,7 +95,9 @@ def test_the_front_is_scored_on_the_test_text(tiny_run: TinyRun) -> None:
 
 def test_the_study_opens_in_optuna(tiny_run: TinyRun) -> None:
     study = optuna.load_study(study_name="mxhw", storage=f"sqlite:///{tiny_run.out / 'study.db'}")
-    assert len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == len(tiny_run.results.points)
+    whole = [record for record in read_records(study) if record.state == "complete"]
+    assert len(whole) == len(tiny_run.results.points)
+    assert {record.number for record in whole} == {point.trial for point in tiny_run.results.points}
 
 
 def test_a_second_run_keeps_every_trial_and_finds_the_same(tiny_run: TinyRun, tmp_path: Path) -> None:

@@ -100,10 +100,14 @@ def test_none_stays_behind_when_the_parent_is_interrupted(tmp_path: Path) -> Non
 
 def test_signals_that_end_a_process_stop_it_in_order(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        with pytest.raises(KeyboardInterrupt), working(0, [], tmp_path):
-            os.kill(os.getpid(), number)
-            time.sleep(10)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
+    try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with pytest.raises(KeyboardInterrupt), working(0, [], tmp_path):
+                os.kill(os.getpid(), number)
+                time.sleep(10)
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
     assert signal.getsignal(signal.SIGTERM) is before
 
 

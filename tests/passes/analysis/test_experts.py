@@ -18,8 +18,8 @@ from mxhw.passes.analysis import (
     ledger,
 )
 from mxhw.passes.analysis.activations import capture_inputs
+from mxhw.passes.analysis.fingerprints import fingerprint_of_graph
 from mxhw.passes.search import SearchSpace, SpaceConfig
-from mxhw.passes.search.study import fingerprint_of_graph
 from mxhw.passes.transform import Parallelize, ParallelizeConfig
 from tests.ir.zoo import ids
 from tests.ir.zoo_experts import HIDDEN, MIXTURES, captured_mixture, eager_mixture

@@ -3,11 +3,11 @@
 import pytest
 
 from mxhw.errors import InputError
-from mxhw.passes.analysis.model_cost import CostSettings, cost_model
 from mxhw.hardware import load_platform
 from mxhw.ir import Assignment, Graph
 from mxhw.passes.analysis import HardwareCosts
 from mxhw.passes.analysis import speed as speed_module
+from mxhw.passes.analysis.model_cost import CostSettings, cost_model
 
 
 @pytest.fixture()
