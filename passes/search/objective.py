@@ -159,7 +159,7 @@ class Problem:
         notes = {"family": design.family, "rows": design.rows, "share": design.share, "folded": True}
         assignment = Assignment(self.graph.signature.model, formats, found.arrays, notes, lanes=found.lanes)
         bits = ledger(self.graph, assignment, sequence=self.sequence)
-        return Planned(assignment, found.totals, bits, plan_figures(found.totals, bits.to_json()) | found.speed)
+        return Planned(assignment, found.totals, bits, {**plan_figures(found.totals, bits.to_json()), **found.speed})
 
     def _widened(self, assignment: Assignment, design: Design) -> Planned:
         """Return the plan with arrays wider or narrower than balanced ones, if that still fits the budget's share."""

@@ -187,7 +187,7 @@ def _correlation(
     problem: Problem, table: SensitivityTable, config: SearchConfig, progress: Progress
 ) -> dict[str, float | None]:
     """Return how far to trust a table; nothing where that cannot be said."""
-    unknown = {"spearman": None, "kendall": None}
+    unknown: dict[str, float | None] = {"spearman": None, "kendall": None}
     if not config.draws:
         return unknown
     try:
