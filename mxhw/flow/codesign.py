@@ -6,7 +6,7 @@ the folder has one of the same search; the other stages are quick and run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from mxhw.flow.search import run_search, write_results
 from mxhw.ir import Assignment
 from mxhw.passes.analysis import Evaluate, EvaluateConfig, Evaluation, QualityEvaluator
 from mxhw.passes.analysis.evaluate import AnyArithmetic
-from mxhw.passes.search import EMULATED, Choice, SearchResult, choose
+from mxhw.passes.search import EMULATED, Choice, Figure, SearchResult, choose
 from mxhw.passes.transform import WeightCache
 from mxhw.passes.transform.lower import Ranges
 from mxhw.progress import Progress, SilentProgress
@@ -85,7 +85,7 @@ class Codesign:
         write_results(prepared, searched, self.out, command=self.command, seconds=self.seconds["search"])
         with self._stage("score"):
             test_text = QualityEvaluator(prepared.graph, prepared.test, bytes_per_token=prepared.loaded.bytes_per_token)
-            picked = self._pick(found, search_text)
+            picked = self._pick(found, search_text, figures=searched.problem.figures)
             points = self._points(prepared, found, picked, test_text)
             designs = self._designs(prepared, picked, points, test_text, rtl)
         with self._stage("emit"):
@@ -100,14 +100,18 @@ class Codesign:
         save_results(results, self.out)
         return results
 
-    def _pick(self, found: SearchResult, search_text: QualityEvaluator) -> dict[str, Choice]:
-        """Return the chosen design, and the best of every other family under the same rule; save both."""
-        reference = search_text.reference().perplexity
-        picked = {CHOSEN: found.choice}
+    def _pick(self, found: SearchResult, search_text: QualityEvaluator, figures: Sequence[Figure]) -> dict[str, Choice]:
+        """Return the chosen design, and the best of every other family under the same rule; save both.
+
+        They are of those designs all of whose products have RTL, where there is one.
+        """
+        built = [record for record in found.records if record.outcome["hardware"]["mac_coverage"] == 1] or found.records
+        reference, most = search_text.reference().perplexity, self.config.search.max_perplexity_increase
+        picked = {CHOSEN: choose(built, reference, most, figures)}
         for other in self.config.search.families:
-            records = [record for record in found.records if family(record) == other]
-            if records and other != family(found.choice.record):
-                picked[other] = choose(records, reference, self.config.search.max_perplexity_increase)
+            records = [record for record in built if family(record) == other]
+            if records and other != family(picked[CHOSEN].record):
+                picked[other] = choose(records, reference, most, figures)
         for name, choice in picked.items():
             choice.record.assignment.save(self.out / assignment_file(name))
         return picked
