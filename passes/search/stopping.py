@@ -1,7 +1,7 @@
 """Early stop of a trial on a growing part of the text: when it is dominated, whatever the rest of the text brings.
 
 Optuna's pruners know one objective only. Here a design is compared, window by window of the same text, with each
-finished one that is no worse in any other objective: where the mean difference of their losses is above zero by
+finished one of its family that is no worse in any other objective: where the mean difference of their losses is above zero by
 :data:`ERRORS` standard errors (of a mean of a finite text: windows still to come can move it by no more), it is
 dominated. Its quality is then estimated as that of the other plus the mean difference, which samplers may learn from;
 it is never on the front, and never chosen. The same rule stops a design that breaks a bound of quality.

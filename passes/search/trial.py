@@ -83,6 +83,8 @@ class TrialRunner:
         for record in records:
             if record.outcome["assignment"]["formats"] == planned.assignment.formats:
                 return self.problem.outcome(planned, _known(record)), None  # arrays change no number of the model
+        family = planned.assignment.notes["family"]  # the best of every family is of interest
+        records = [record for record in records if record.outcome["assignment"]["notes"]["family"] == family]
         rules = self.early_stop and len(qualities) == 1 and qualities[0].name in ("kl", "perplexity")
         at = [i for i, figure in enumerate(self.problem.figures) if figure not in qualities]
         costs = [[self.problem.losses(record.values)[i] for i in at] for record in records]
