@@ -21,7 +21,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt $(wildcard mxhw/formats/kernel
 
 install: $(BIN)/.installed  ## make .venv and install mxhw with the tested versions
 
-demo: $(BIN)/.installed  ## search, emit, co-simulate and report on the shipped model (under 5 minutes)
+demo: $(BIN)/.installed  ## search, emit, co-simulate and report on the shipped model (about 5 minutes)
 	$(BIN)/mxhw codesign examples/demo.toml --out $(OUT)
 
 test: $(BIN)/.installed  ## the quick tests

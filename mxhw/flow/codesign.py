@@ -33,7 +33,7 @@ from mxhw.sim.cosim import CosimReport, run_cosim
 
 __all__ = ["Codesign", "codesign"]
 
-FRONT_SCORED = 8  # designs of the front, at most, that are scored on the test text beside the picked ones
+FRONT_SCORED = 5  # designs of the front, at most, that are scored on the test text beside the picked ones
 
 
 def codesign(config: Config, out: Path, *, command: str = "", progress: Progress | None = None) -> Results:
