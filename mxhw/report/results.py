@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from mxhw.errors import InputError
-from mxhw.files import write_text
+from mxhw.report.records import load_record, save_record
 
 __all__ = [
     "CHOSEN",
@@ -136,27 +135,10 @@ class Results(_Record):
 
 
 def save_results(results: Results, folder: Path) -> Path:
-    """Write ``results.json`` in one step."""
-    path = folder / RESULTS_FILE
-    write_text(path, results.model_dump_json(indent=1) + "\n")
-    return path
+    """Write ``results.json`` in one step; return its path."""
+    return save_record(results, folder / RESULTS_FILE)
 
 
 def load_results(folder: Path) -> Results:
-    """Read ``results.json`` of a folder that `mxhw codesign` made.
-
-    Raises
-    ------
-    InputError
-        If the file is absent or not such a record.
-    """
-    path = folder / RESULTS_FILE
-    try:
-        return Results.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{str(folder)!r} has no {RESULTS_FILE}; make it with `mxhw codesign CONFIG --out {folder}`"
-        ) from None
-    except (OSError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{str(path)!r} is not a result of `mxhw codesign`: {first}") from None
+    """Read ``results.json`` of a folder that `mxhw codesign` made; see :func:`.records.load_record` for errors."""
+    return load_record(Results, folder / RESULTS_FILE, "codesign")

@@ -10,10 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from mxhw.errors import InputError
-from mxhw.files import write_text
+from mxhw.report.records import load_record, save_record
 
 __all__ = [
     "SEARCH_FILE",
@@ -266,30 +265,9 @@ class SearchReport(_Record):
 
 def save_search_report(report: SearchReport, folder: Path) -> Path:
     """Write ``search.json`` in one step; return its path."""
-    path = folder / SEARCH_FILE
-    write_text(path, report.model_dump_json(indent=1) + "\n")
-    return path
+    return save_record(report, folder / SEARCH_FILE)
 
 
 def load_search_report(folder: Path) -> SearchReport:
-    """Read ``search.json`` of a folder that `mxhw search` made.
-
-    Raises
-    ------
-    InputError
-        If the file is absent or not such a record.
-    """
-    path = folder / SEARCH_FILE
-    try:
-        return SearchReport.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{str(folder)!r} has no {SEARCH_FILE}; make it with `mxhw search CONFIG --out {folder}`"
-        ) from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the record"
-        reason = f"{place}: {first['msg']}".splitlines()[0]
-        raise InputError(f"{str(path)!r} is not a record of `mxhw search`: {reason}; run the search again") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {str(error).splitlines()[0]}") from None
+    """Read ``search.json`` of a folder that `mxhw search` made; see :func:`.records.load_record` for errors."""
+    return load_record(SearchReport, folder / SEARCH_FILE, "search")
