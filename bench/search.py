@@ -1,6 +1,6 @@
 """Strategies of search against each other: hypervolume and the best design under a budget, at equal trials and times.
 
-    python bench/search.py [--model demo] [--trials 100] [--most 400] [--seeds 5] [--windows 2] [--json F] [--plot F]
+    python bench/search.py [--model demo] [--text FILE] [--trials 100] [--most 400] [--seeds 5] [--windows 2] [--json F]
 
 Every strategy searches the same space on the same text with the same seeds. All begin with nothing but what they are:
 Optuna's samplers without designs to start from, allocations (greedy, MILP, hybrid) with one table of sensitivities,
@@ -66,6 +66,7 @@ class Run:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--text", help="a text of a model that brings none")
     parser.add_argument("--config", type=Path, default=ROOT / "examples" / "demo.toml")
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--most", type=int, default=400)
@@ -109,7 +110,10 @@ def main() -> int:
 
 def _config(given: argparse.Namespace) -> Config:
     config = load_config(given.config)
-    data = config.data.model_copy(update={"search_windows": given.windows, "context": given.context})
+    changed = {"search_windows": given.windows, "context": given.context}
+    if given.text:
+        changed |= dict.fromkeys(("calibration", "search", "test"), given.text) | {"test_windows": 1}
+    data = config.data.model_copy(update=changed)
     return config.model_copy(update={"model": given.model, "data": data})
 
 

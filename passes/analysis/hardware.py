@@ -82,17 +82,24 @@ class HardwareCosts:
 
         Sizes are chosen with what stands between steps at the smallest ones; what that grows by shows in the whole.
         """
-        part = share
+        part, low, high = share, 0.0, share  # shares that are too small for the smallest sizes, and too large
         for _ in range(_TRIES):
-            found = planned(part)
+            try:
+                found = planned(part)
+            except InputError:
+                if part == share:
+                    raise
+                low, part = part, (part + high) / 2
+                continue
             budget = {name: amount.value * share for name, amount in self.platform.budget.items() if amount.value > 0}
             taken = found.report.resources
             over = max(taken.get(name, 0.0) / room for name, room in budget.items())
             if over <= 1:
                 return found
-            part *= _LESS / over
+            high = part
+            part = max(part * (_LESS / over) ** 2, (low + high) / 2)
         raise InputError(
-            f"platform {self.platform.name!r} is too small: the design takes {over:.4f} of its budget times a share of "
+            f"platform {self.platform.name!r} is too small: the design takes {over:.4f} times its budget and a share of "
             f"{share:g}; give a larger budget or platform, fewer rows, or narrower weight formats"
         )
 

@@ -63,7 +63,7 @@ def test_the_gemm_of_a_product_takes_the_cycles_that_its_component_states() -> N
 
 def test_a_wrong_constant_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "CAPTURE", products.CAPTURE + 1)
-    monkeypatch.setattr(functions, "_ROPE", 4)
+    monkeypatch.setattr(functions, "ROPE_STAGES", 4)
     monkeypatch.setattr(functions, "NORM_STAGES", {"rms_norm": (3, 11, 6), "layer_norm": (7, 11, 6)})
     assert set(compared("product", 5)) == {1}
     assert set(compared("rope", 5)) == {1}

@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 
 from mxhw.ir import Graph
 from mxhw.models import capture
-from mxhw.passes.analysis import fingerprints
 from mxhw.passes.analysis.fingerprints import fingerprint_of_format, fingerprint_of_graph, fingerprint_of_model
-from mxhw.passes.search import study
 
 
 def test_a_model_is_its_numbers_and_operators(tiny: Graph, tiny_model: torch.nn.Module) -> None:
@@ -52,11 +49,6 @@ def test_formats_by_channel_have_digests_of_their_runs() -> None:
     names = ["bitmod4*64+bitmod3*64", "bitmod4*32+bitmod3*96", "bitmod3*64+bitmod4*64", "bitmod4", "bitmod3"]
     assert len({fingerprint_of_format(name) for name in names}) == len(names)
     assert fingerprint_of_format(names[0]) == fingerprint_of_format(names[0])
-
-
-@pytest.mark.parametrize("name", ["fingerprint_of_format", "fingerprint_of_graph", "fingerprint_of_tensor"])
-def test_studies_use_the_same_digests(name: str) -> None:
-    assert getattr(study, name) is getattr(fingerprints, name)
 
 
 def test_a_graph_is_named_by_what_can_be_quantized(tiny: Graph) -> None:

@@ -60,7 +60,7 @@ def test_equals_an_eager_model_whose_weights_are_rounded_run_by_run(
 
 
 def test_a_convolution_s_runs_are_its_output_channels() -> None:
-    graph, model = captured("cnn"), eager_model("cnn")
+    graph, model = captured("cnn"), copy.deepcopy(eager_model("cnn"))
     x = inputs("cnn", 2, 48)
     site = graph.sites["5:weight"]
     formats = {"5:weight": f"{HIGH}*3+{LOW}*{int(site.shape[0]) - 3}"}
